@@ -1,0 +1,110 @@
+import type {
+  DetachedCommand,
+  ExecRequest,
+  ExecResult,
+  GuestChannel,
+  GuestFiles,
+  GuestProcess,
+  GuestUsage,
+} from '../guest/index.ts';
+import type { Image, ImageCallOptions, ImageSource } from '../images/index.ts';
+import type {
+  ForkResult,
+  RestoreSpec,
+  RunOptions,
+  SnapshotInfo,
+  SnapshotRef,
+  VmInfo,
+  VmSpec,
+} from '../vm/index.ts';
+import type { DoctorReport } from './doctor.ts';
+
+export interface CallOptions {
+  signal?: AbortSignal;
+  /** Told what a slow call is doing, in words for people; a new step ends the one before. */
+  onProgress?: (step: string) => void;
+}
+
+/**
+ * Everything Alcove can do with one state directory. Disposing lets go of it: running VMs run on, and the next engine
+ * adopts them.
+ */
+export interface Alcove extends AsyncDisposable {
+  readonly stateDir: string;
+  /** What was found and mended when the engine opened; empty after a clean end. */
+  readonly mended: readonly string[];
+
+  /** Makes a VM; it is `created`, not running. */
+  create(spec: VmSpec, options?: CallOptions): Promise<Vm>;
+  /** Makes a VM from a snapshot. */
+  restore(snapshot: SnapshotRef, spec?: RestoreSpec, options?: CallOptions): Promise<Vm>;
+  /** A VM by id. @throws AlcoveError `VmNotFound` */
+  vm(id: string): Promise<Vm>;
+  get(id: string): Promise<VmInfo | undefined>;
+  /** Sorted by id. */
+  list(options?: { labels?: Record<string, string>; destroyed?: 'include' | 'leave-out' }): Promise<VmInfo[]>;
+  /** Creates, starts, runs, destroys: a command in a machine of its own. The VM is gone on every way out. */
+  run(spec: VmSpec, command: RunOptions, options?: CallOptions & { around?: AroundRun }): Promise<ExecResult>;
+
+  readonly snapshots: {
+    /** In creation order. */
+    list(options?: { vmId?: string }): Promise<SnapshotInfo[]>;
+    get(ref: SnapshotRef): Promise<SnapshotInfo | undefined>;
+    remove(ref: SnapshotRef): Promise<void>;
+  };
+  readonly images: {
+    add(source: ImageSource, options?: ImageCallOptions & { name?: string }): Promise<Image>;
+    resolve(reference: string, options?: ImageCallOptions): Promise<Image>;
+    find(reference: string): Promise<Image | undefined>;
+    list(): Promise<Image[]>;
+    remove(reference: string): Promise<void>;
+  };
+}
+
+/** Work in the machine of {@link Alcove.run} before and after the command, e.g. copying files. `after` runs whatever the command's exit. */
+export interface AroundRun {
+  before?(vm: Vm): Promise<void>;
+  after?(vm: Vm): Promise<void>;
+}
+
+/** One VM. `await using` destroys it at the end of the block. */
+export interface Vm extends AsyncDisposable {
+  readonly id: string;
+  info(): Promise<VmInfo>;
+  start(options?: CallOptions): Promise<void>;
+  stop(options?: CallOptions & { memory?: true; graceMs?: number }): Promise<void>;
+  pause(options?: CallOptions): Promise<void>;
+  resume(options?: CallOptions): Promise<void>;
+  /** @param options.id @default generated */
+  snapshot(options?: CallOptions & { id?: string }): Promise<SnapshotInfo>;
+  /** So many VMs from one snapshot of this one, taken now; each succeeds or fails alone. */
+  fork(
+    count: number,
+    options?: CallOptions & { ids?: string[]; start?: 'yes' | 'no' },
+  ): Promise<ForkResult[]>;
+  destroy(options?: CallOptions): Promise<void>;
+  /** Runs a command to its end. */
+  exec(command: RunOptions): Promise<ExecResult>;
+  /** Starts a command and gives its streams. The image's and the VM's env, user and workdir apply. */
+  spawn(request: ExecRequest, options?: CallOptions): Promise<GuestProcess>;
+  attach(commandId: string, options?: CallOptions): Promise<GuestProcess>;
+  detached(options?: CallOptions): Promise<DetachedCommand[]>;
+  readonly files: GuestFiles;
+  dial(port: number, options?: CallOptions): ReturnType<GuestChannel['dial']>;
+  usage(options?: CallOptions): Promise<GuestUsage>;
+  /** The last part of its console, bounded. */
+  console(): Promise<string>;
+  /** Resolves with the reason when the machine ends without having been asked to. */
+  readonly exited: (options?: { signal?: AbortSignal }) => Promise<string>;
+}
+
+export interface OpenOptions {
+  /** @default `$XDG_STATE_HOME/alcove` */
+  stateDir?: string;
+  backend?: 'qemu' | 'memory';
+  /** How long to wait for another process to let go of the state directory, in ms. @default 0 */
+  lockWaitMs?: number;
+  signal?: AbortSignal;
+}
+
+export type { DoctorReport };

@@ -1,0 +1,2 @@
+/** The host's end of the guest channel. `agent/PROTOCOL.md` describes what goes over the wire. */
+export type * from './guest-channel.ts';

@@ -1,0 +1,18 @@
+/** What Alcove needs of the machine it runs on: time, programs, processes. Knows nothing of VMs. */
+export { type Clock, systemClock } from './clock.ts';
+export {
+  bootId,
+  identifyProcess,
+  isAlive,
+  type ProcessIdentity,
+  processProgram,
+  signalProcess,
+} from './process-identity.ts';
+export {
+  runTool,
+  type ToolOptions,
+  type ToolResult,
+  toolMissing,
+  toolPackages,
+  toolPath,
+} from './run-tool.ts';

@@ -1,0 +1,110 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir, userInfo } from 'node:os';
+import { join, resolve } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { AlcoveError } from '../errors.ts';
+
+/**
+ * Layout of one state directory, which exactly one engine owns at a time.
+ * `runtimeDir` holds sockets; its path is short, because a Unix socket's must stay under 108 bytes (unix(7)).
+ */
+export interface StateDir extends Disposable {
+  readonly root: string;
+  readonly runtimeDir: string;
+  readonly databasePath: string;
+  readonly imagesDir: string;
+  readonly kernelsDir: string;
+  readonly templatesDir: string;
+  readonly vmsDir: string;
+  readonly snapshotsDir: string;
+  /** For half-made files; emptied at open. On the same file system as the rest. */
+  readonly tmpDir: string;
+}
+
+/** `$XDG_STATE_HOME/alcove`, or `~/.local/state/alcove`. */
+export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
+  return join(env.XDG_STATE_HOME || join(env.HOME || homedir(), '.local/state'), 'alcove');
+}
+
+/** Of a state directory: its own folder under `$XDG_RUNTIME_DIR/alcove`, named by a digest so that it is short and differs between state directories. */
+export function runtimeDirOf(root: string, env: NodeJS.ProcessEnv = process.env): string {
+  const base =
+    env.XDG_RUNTIME_DIR || (userInfo().uid === 0 ? '/run' : join(tmpdir(), `alcove-${userInfo().uid}`));
+  return join(base, 'alcove', createHash('sha256').update(root).digest('hex').slice(0, 12));
+}
+
+/**
+ * Takes a state directory, making it when absent. The lock is SQLite's own file lock on `lock.db`, which the operating
+ * system releases when the process ends, however it ends.
+ *
+ * @throws AlcoveError `StateLocked` (names the process that has it), `StateUnusable`
+ */
+export function openStateDir(options: { root?: string; env?: NodeJS.ProcessEnv } = {}): StateDir {
+  const root = resolve(options.root ?? defaultStateDir(options.env));
+  const runtimeDir = runtimeDirOf(root, options.env);
+  const layout = {
+    root,
+    runtimeDir,
+    databasePath: join(root, 'alcove.db'),
+    imagesDir: join(root, 'images'),
+    kernelsDir: join(root, 'kernels'),
+    templatesDir: join(root, 'templates'),
+    vmsDir: join(root, 'vms'),
+    snapshotsDir: join(root, 'snapshots'),
+    tmpDir: join(root, 'tmp'),
+  };
+  try {
+    for (const dir of Object.values(layout)) {
+      if (dir !== layout.databasePath) mkdirSync(dir, { recursive: true, mode: 0o700 });
+    }
+  } catch (error) {
+    throw unusable(root, error);
+  }
+  const lock = takeLock(root);
+  return { ...layout, [Symbol.dispose]: () => lock.close() };
+}
+
+function takeLock(root: string): DatabaseSync {
+  const path = join(root, 'lock.db');
+  const owner = join(root, 'lock.owner');
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { timeout: 0 });
+    db.exec('PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE');
+    writeFileSync(owner, `${process.pid}\n`);
+    return db;
+  } catch (error) {
+    db?.close();
+    const code = Number((error as { errcode?: number }).errcode ?? 0) & 0xff;
+    if (code !== 5 && code !== 6) throw unusable(root, error); // SQLITE_BUSY, SQLITE_LOCKED
+    const pid = readOwner(owner);
+    throw new AlcoveError(
+      'StateLocked',
+      `${root} is in use by another Alcove process${pid ? ` (pid ${pid})` : ''}`,
+      {
+        details: { root, pid },
+        cause: error,
+      },
+    );
+  }
+}
+
+function readOwner(path: string): number | undefined {
+  try {
+    return Number(readFileSync(path, 'utf8').trim()) || undefined;
+  } catch {
+    return undefined; // Only a help in a message.
+  }
+}
+
+function unusable(root: string, cause: unknown): AlcoveError<'StateUnusable'> {
+  return new AlcoveError(
+    'StateUnusable',
+    `cannot use the state directory ${root}: ${(cause as Error).message}`,
+    {
+      remedy: 'Make it writable, make room, or name another with --state-dir.',
+      cause,
+    },
+  );
+}

@@ -1,0 +1,85 @@
+import type { ExecRequest } from '../guest/index.ts';
+
+/** Statuses as users see them. */
+export type VmStatus = 'created' | 'running' | 'paused' | 'stopped' | 'destroyed';
+
+/** What to make. Every field is optional but the image; numbers are checked against the host before anything is made. */
+export interface VmSpec {
+  /** `[a-z0-9][a-z0-9-]{0,62}`. @default generated */
+  id?: string;
+  /** Reference or digest of an image. */
+  image: string;
+  /** @default 1 */
+  cpus?: number;
+  /** @default 256 */
+  memoryMiB?: number;
+  /** Virtual size of the writable layer; sparse. @default 2048 */
+  diskMiB?: number;
+  /** @default 'none' */
+  network?: 'none' | 'user';
+  /** For every command, over the image's. */
+  env?: Record<string, string>;
+  labels?: Record<string, string>;
+  kernel?: string;
+  modules?: string;
+  initramfs?: string;
+  bootArgs?: string[];
+}
+
+/** What may differ in a VM made from a snapshot. */
+export type RestoreSpec = Pick<VmSpec, 'id' | 'env' | 'labels'>;
+
+/** A VM as it is listed. */
+export interface VmInfo {
+  id: string;
+  status: VmStatus;
+  /** Why it is stopped, when it was not asked to. */
+  reason?: string;
+  backend: string;
+  image: { reference: string; digest: string };
+  /** The snapshot it was made from. */
+  from?: SnapshotRef;
+  cpus: number;
+  memoryMiB: number;
+  diskMiB: number;
+  network: 'none' | 'user';
+  env: Record<string, string>;
+  labels: Record<string, string>;
+  createdAtMs: number;
+  /** When it last became its status. */
+  changedAtMs: number;
+  snapshots: string[];
+}
+
+/** A snapshot's full name: `<vm id>/<snapshot id>`. */
+export type SnapshotRef = `${string}/${string}`;
+
+export interface SnapshotInfo {
+  /** Unique per VM. */
+  id: string;
+  vmId: string;
+  ref: SnapshotRef;
+  kind: 'disk' | 'disk+memory';
+  /** The snapshot its bytes build on. */
+  parent?: SnapshotRef;
+  imageDigest: string;
+  /** Bytes of its own files on the host. */
+  sizeBytes: number;
+  createdAtMs: number;
+}
+
+/** One of the VMs a fork asked for. */
+export type ForkResult = { id: string; vm: VmInfo } | { id: string; error: Error };
+
+/** {@link ExecRequest} with how its output is kept and what to do about failure. */
+export interface RunOptions extends ExecRequest {
+  signal?: AbortSignal;
+  /** Kept output per stream: the first and last halves of so many bytes. @default 1 MiB */
+  maxOutputBytes?: number;
+  onStdout?: (chunk: Uint8Array) => void | Promise<void>;
+  onStderr?: (chunk: Uint8Array) => void | Promise<void>;
+  /** Bytes for the command's standard input. */
+  input?: AsyncIterable<Uint8Array> | Uint8Array | string;
+  /** What a non-zero exit is. @default 'value' */
+  nonZeroExit?: 'value' | 'error';
+}
