@@ -1,0 +1,46 @@
+/** Builds `dist/`: the JavaScript of `src/` and the static guest agent of `agent/`. */
+import { spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync, mkdirSync, renameSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { findRust, setUp } from './setup.ts';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const target = 'x86_64-unknown-linux-gnu';
+
+/** Runs a program with inherited output; ends the process when it fails. */
+export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): void {
+  const { status } = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], env });
+  if (status !== 0) {
+    console.error(`${[command, ...args].join(' ')} failed`);
+    process.exit(1);
+  }
+}
+
+/** Runs cargo on the agent with what makes its binary static. */
+export function cargo(args: readonly string[]): void {
+  const rust = findRust();
+  if (!rust) throw new Error('no Rust toolchain; run npm run setup');
+  run(
+    rust.cargo,
+    [...args, '--quiet', '--offline', '--manifest-path', 'agent/Cargo.toml', '--target', target],
+    {
+      ...process.env,
+      RUSTC: rust.rustc,
+      RUSTFLAGS: '-C target-feature=+crt-static',
+    },
+  );
+}
+
+export function build(): void {
+  setUp('build');
+  cargo(['build', '--release']);
+  mkdirSync(join(root, 'dist/agent'), { recursive: true });
+  const built = join(root, 'dist/agent/alcove-agent');
+  copyFileSync(join(root, 'agent/target', target, 'release/alcove-agent'), `${built}.new`);
+  chmodSync(`${built}.new`, 0o755);
+  renameSync(`${built}.new`, built);
+  run(join(root, 'node_modules/.bin/tsc'), ['-p', 'tsconfig.build.json']);
+}
+
+if (import.meta.main) build();
