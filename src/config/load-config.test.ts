@@ -1,0 +1,60 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { isAlcoveError } from '../errors.ts';
+import { loadConfig } from './load-config.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'config-'));
+afterAll(() => rmSync(dir, { recursive: true }));
+
+function withFile(text: string, env: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
+  const path = join(dir, 'config.toml');
+  writeFileSync(path, text);
+  return { ALCOVE_CONFIG: path, ...env };
+}
+
+test('with nothing said, every key has its default', () => {
+  expect(loadConfig({ env: { HOME: dir } })).toEqual({
+    backend: 'qemu',
+    limits: { max_vms: 256 },
+    qemu: { accel: 'auto' },
+  });
+});
+
+test('the environment goes over the file, and an override over both', () => {
+  const env = withFile('state_dir = "/file"\nbackend = "memory"\n[limits]\nmax_vms = 3\nmemory_mib = 512', {
+    ALCOVE_MAX_VMS: '7',
+    ALCOVE_STATE_DIR: '/environment',
+  });
+  const config = loadConfig({ env, overrides: { stateDir: '/flag' } });
+  expect(config).toMatchObject({ state_dir: '/flag', backend: 'memory', limits: { max_vms: 7, memory_mib: 512 } });
+});
+
+const refused: [name: string, env: () => NodeJS.ProcessEnv, field: string][] = [
+  ['an unknown key', () => withFile('colour = 1'), 'colour'],
+  ['an unknown key of a section', () => withFile('[limits]\nmax_vm = 1'), 'limits.max_vm'],
+  ['a limit of zero', () => withFile('[limits]\nmax_vms = 0'), 'limits.max_vms'],
+  ['a number that is none', () => withFile('', { ALCOVE_MEMORY_MIB: 'lots' }), 'limits.memory_mib'],
+  ['an unknown accelerator', () => withFile('[qemu]\naccel = "hax"'), 'qemu.accel'],
+];
+
+test.each(refused)('%s is refused by name', (_name, env, field) => {
+  const error = failure(() => loadConfig({ env: env() }));
+  expect(isAlcoveError(error, 'InvalidInput') && error.details?.field).toBe(field);
+  expect(error).toHaveProperty('message', expect.stringContaining(field));
+});
+
+test('a file that is no TOML, or is named and absent, is refused', () => {
+  expect(failure(() => loadConfig({ env: withFile('= =') }))).toHaveProperty('code', 'InvalidInput');
+  expect(failure(() => loadConfig({ env: { ALCOVE_CONFIG: '/nowhere.toml' } }))).toHaveProperty('code', 'InvalidInput');
+});
+
+function failure(work: () => unknown): unknown {
+  try {
+    work();
+  } catch (error) {
+    return error;
+  }
+  throw new Error('it was not refused');
+}
