@@ -20,7 +20,14 @@ export class Docker implements AsyncDisposable {
       const { stdout } = await execute('docker', ['version', '--format', '{{.Server.Version}}']);
       const docker = new Docker(stdout.trim());
       await execute('docker', ['import', rootfsTar, image]);
-      const started = await execute('docker', ['run', '--detach', '--network=none', image, '/bin/sleep', '86400']);
+      const started = await execute('docker', [
+        'run',
+        '--detach',
+        '--network=none',
+        image,
+        '/bin/sleep',
+        '86400',
+      ]);
       docker.#container = started.stdout.trim();
       return docker;
     } catch {

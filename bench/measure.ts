@@ -75,10 +75,16 @@ export function quantile(numbers: readonly number[], q: number): number {
 
 /** A table for people. */
 export function formatTable(rows: readonly Measured[]): string {
-  const lines = ['', `${'row'.padEnd(44)} ${'who'.padEnd(22)} ${'median'.padStart(10)} ${'p90'.padStart(10)}  ours/theirs`];
+  const lines = [
+    '',
+    `${'row'.padEnd(44)} ${'who'.padEnd(22)} ${'median'.padStart(10)} ${'p90'.padStart(10)}  ours/theirs`,
+  ];
   for (const { title, results } of rows) {
     for (const [index, r] of results.entries()) {
-      const goal = r.goal === undefined || r.ratio === undefined ? '' : `  goal ≤ ${r.goal}: ${r.ratio <= r.goal ? 'reached' : 'NOT reached'}`;
+      const goal =
+        r.goal === undefined || r.ratio === undefined
+          ? ''
+          : `  goal ≤ ${r.goal}: ${r.ratio <= r.goal ? 'reached' : 'NOT reached'}`;
       const ratio = r.ratio === undefined ? '' : `${r.ratio.toFixed(3)}${goal}`;
       lines.push(
         `${(index === 0 ? title : '').padEnd(44)} ${r.name.padEnd(22)} ${ms(r.medianMs)} ${ms(r.p90Ms)}  ${ratio}`,

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { toolPath } from '../src/host/run-tool.ts';
+import { installPackages } from './install-packages.mjs';
 
 export type Purpose = 'build' | 'run' | 'test';
 
@@ -59,19 +60,7 @@ const included: Record<Purpose, readonly Purpose[]> = {
 export function setUp(purpose: Purpose): void {
   const missing = requirements.filter((r) => included[purpose].includes(r.purpose) && !r.present());
   if (missing.length === 0) return;
-  console.error('setup: missing Debian packages:');
-  for (const { debianPackage, why } of missing) console.error(`  ${debianPackage.padEnd(18)} ${why}`);
-  const packages = [...new Set(missing.map((r) => r.debianPackage))];
-  const root = process.getuid?.() === 0;
-  const sudo = !root && tool('sudo')();
-  const command = `apt-get install -y --no-install-recommends ${packages.join(' ')}`;
-  if (!tool('apt-get')() || !(root || sudo)) {
-    console.error(`setup: install them as root, then run this again:\n  ${command}`);
-    process.exit(1);
-  }
-  console.error(`setup: ${command}`);
-  run(sudo, ['apt-get', 'update', '-qq']);
-  run(sudo, ['env', 'DEBIAN_FRONTEND=noninteractive', ...command.split(' '), '-qq']);
+  installPackages(missing);
   const still = missing.filter((r) => !r.present());
   if (still.length > 0)
     fail(`still missing after the install: ${still.map((r) => r.debianPackage).join(', ')}`);
@@ -123,12 +112,6 @@ function isExecutable(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-function run(sudo: boolean, argv: string[]): void {
-  const [command = '', ...args] = sudo ? ['sudo', ...argv] : argv;
-  const { status } = spawnSync(command, args, { stdio: ['ignore', 2, 2] });
-  if (status !== 0) fail(`${argv.join(' ')} failed; its messages are above`);
 }
 
 function fail(message: string): never {

@@ -7,11 +7,12 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { installPackages } from './install-packages.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const [script = 'scripts/setup.ts', ...args] = process.argv.slice(2);
 
-installPackages();
+installModules();
 const node = findNode();
 const bin = join(root, 'node_modules', '.bin');
 const child = spawn(node, ['--disable-warning=ExperimentalWarning', join(root, script), ...args], {
@@ -22,7 +23,7 @@ const child = spawn(node, ['--disable-warning=ExperimentalWarning', join(root, s
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
 child.on('exit', (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 0)));
 
-function installPackages() {
+function installModules() {
   const digest = createHash('sha256')
     .update(readFileSync(join(root, 'package-lock.json')))
     .digest('hex');
@@ -44,7 +45,12 @@ function installPackages() {
 }
 
 function findNode() {
-  for (const candidate of [join(root, 'node_modules/node/bin/node'), process.execPath]) {
+  const brought = join(root, 'node_modules/node/bin/node');
+  const { stderr } = spawnSync(brought, ['--version'], { encoding: 'utf8' });
+  if (/libatomic\.so/.test(stderr ?? '')) {
+    installPackages([{ debianPackage: 'libatomic1', why: 'lets the Node of the npm registry start' }]);
+  }
+  for (const candidate of [brought, process.execPath]) {
     const version = spawnSync(candidate, ['--version'], { encoding: 'utf8' }).stdout ?? '';
     const [major = 0, minor = 0] = version.slice(1).split('.').map(Number);
     if (major > 22 || (major === 22 && minor >= 18)) return candidate;
