@@ -28,7 +28,11 @@ test('the environment goes over the file, and an override over both', () => {
     ALCOVE_STATE_DIR: '/environment',
   });
   const config = loadConfig({ env, overrides: { stateDir: '/flag' } });
-  expect(config).toMatchObject({ state_dir: '/flag', backend: 'memory', limits: { max_vms: 7, memory_mib: 512 } });
+  expect(config).toMatchObject({
+    state_dir: '/flag',
+    backend: 'memory',
+    limits: { max_vms: 7, memory_mib: 512 },
+  });
 });
 
 const refused: [name: string, env: () => NodeJS.ProcessEnv, field: string][] = [
@@ -47,7 +51,10 @@ test.each(refused)('%s is refused by name', (_name, env, field) => {
 
 test('a file that is no TOML, or is named and absent, is refused', () => {
   expect(failure(() => loadConfig({ env: withFile('= =') }))).toHaveProperty('code', 'InvalidInput');
-  expect(failure(() => loadConfig({ env: { ALCOVE_CONFIG: '/nowhere.toml' } }))).toHaveProperty('code', 'InvalidInput');
+  expect(failure(() => loadConfig({ env: { ALCOVE_CONFIG: '/nowhere.toml' } }))).toHaveProperty(
+    'code',
+    'InvalidInput',
+  );
 });
 
 function failure(work: () => unknown): unknown {

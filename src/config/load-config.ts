@@ -49,7 +49,10 @@ function readFile(env: NodeJS.ProcessEnv): { path: string; tree: Tree } {
     const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';
     if (absent && !env.ALCOVE_CONFIG) return { path, tree: {} };
     const [reason] = (error as Error).message.split('\n');
-    throw new AlcoveError('InvalidInput', `cannot read ${path}: ${reason}`, { cause: error, details: { field: path } });
+    throw new AlcoveError('InvalidInput', `cannot read ${path}: ${reason}`, {
+      cause: error,
+      details: { field: path },
+    });
   }
 }
 
