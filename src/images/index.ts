@@ -1,3 +1,4 @@
 /** OCI image, tarball or directory in, read-only root filesystem out; and the kernel and initramfs a guest boots. */
 export * from './guest-kernel.ts';
 export * from './image.ts';
+export { type KernelStoreOptions, openKernelStore } from './kernel/kernel-store.ts';

@@ -1,0 +1,192 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { AlcoveError, cancelled, isAlcoveError } from '../../errors.ts';
+import { type Clock, systemClock } from '../../host/index.ts';
+import { renameDurably, type StateDir, storageError } from '../../store/index.ts';
+import { digestOf, digestOfFile, hexOf } from '../digest.ts';
+import type { GuestKernel, KernelRequest, KernelStore } from '../guest-kernel.ts';
+import type { ImageCallOptions } from '../image.ts';
+import { type FlightContext, SingleFlight } from '../single-flight.ts';
+import { fetchDebianKernel } from './debian-kernel.ts';
+import { writeInitramfs } from './initramfs.ts';
+import { readKernelRelease } from './kernel-file.ts';
+import { type GuestModule, guestModules, moduleClosure } from './module-closure.ts';
+import { findStoredKernel, type StoredKernel, storeKernel } from './stored-kernel.ts';
+
+export interface KernelStoreOptions {
+  stateDir: StateDir;
+  /** The guest agent's program. @default the one this package brings */
+  agentPath?: string;
+  /** @default the system's */
+  clock?: Clock;
+}
+
+/** Where `npm run build` puts the agent; the same from `src/` and from `dist/`. */
+export const builtAgentPath = fileURLToPath(new URL('../../../dist/agent/alcove-agent', import.meta.url));
+
+/** The kernels below a state directory, and the initramfs made for each of them. */
+export function openKernelStore(options: KernelStoreOptions): KernelStore {
+  const { stateDir, agentPath = builtAgentPath, clock = systemClock } = options;
+  const fetching = new SingleFlight<StoredKernel>();
+  let stored: StoredKernel | undefined;
+
+  async function findStored(): Promise<StoredKernel | undefined> {
+    // Digests are checked once per process; afterwards only that nobody removed it.
+    if (stored && !(await isFile(stored.kernelPath))) stored = undefined;
+    stored ??= await findStoredKernel(stateDir.kernelsDir);
+    return stored;
+  }
+
+  async function fetch(context: FlightContext): Promise<StoredKernel> {
+    const there = await findStored();
+    if (there) return there;
+    const tmpDir = await mkdtemp(join(stateDir.tmpDir, 'kernel-'));
+    try {
+      const unpacked = await fetchDebianKernel(tmpDir, context);
+      context.report(`unpacking ${unpacked.package}`);
+      const { release } = unpacked;
+      await storeKernel(stateDir.kernelsDir, join(tmpDir, 'staged'), {
+        release,
+        package: unpacked.package,
+        createdAtMs: clock.now(),
+        data: await readFile(unpacked.kernelPath),
+        modules: await moduleClosure(unpacked.modulesDir, {
+          wanted: guestModules,
+          release,
+          signal: context.signal,
+        }),
+      });
+    } finally {
+      await rm(tmpDir, { recursive: true, force: true });
+    }
+    const kept = await findStored();
+    if (kept) return kept;
+    throw new AlcoveError(
+      'StateCorrupt',
+      `the kernel written to ${stateDir.kernelsDir} reads back otherwise`,
+    );
+  }
+
+  async function withInitramfs(
+    kernel: Omit<GuestKernel, 'initramfsPath' | 'initramfsDigest'>,
+    modules: readonly GuestModule[],
+    request: KernelRequest,
+  ): Promise<GuestKernel> {
+    const { initramfsPath } = request;
+    if (initramfsPath !== undefined) {
+      return { ...kernel, initramfsPath, initramfsDigest: await digestGiven('initramfsPath', initramfsPath) };
+    }
+    const data = writeInitramfs(await readAgent(agentPath), modules);
+    const initramfsDigest = digestOf(data);
+    const place = join(stateDir.kernelsDir, 'initramfs', `${hexOf(initramfsDigest)}.cpio`);
+    if (!(await isFile(place, data.length))) await keep(place, data);
+    return { ...kernel, initramfsPath: place, initramfsDigest };
+  }
+
+  async function keep(place: string, data: Buffer): Promise<void> {
+    const temporary = join(stateDir.tmpDir, `initramfs-${randomUUID()}`);
+    try {
+      await writeFile(temporary, data, { mode: 0o600, flush: true });
+      await mkdir(dirname(place), { recursive: true, mode: 0o700 });
+      await renameDurably(temporary, place);
+    } finally {
+      await rm(temporary, { force: true });
+    }
+  }
+
+  async function byPath(
+    kernelPath: string,
+    request: KernelRequest,
+    signal: AbortSignal | undefined,
+  ): Promise<GuestKernel> {
+    const release = await readKernelRelease(kernelPath);
+    const kernelDigest = await digestGiven('kernelPath', kernelPath);
+    const { modulesDir } = request;
+    if (modulesDir !== undefined && !(await isDirectory(modulesDir))) {
+      throw new AlcoveError('InvalidInput', `no modules folder ${modulesDir}`, {
+        details: { field: 'modulesDir' },
+      });
+    }
+    const needsModules = modulesDir !== undefined && request.initramfsPath === undefined;
+    const modules = needsModules
+      ? await moduleClosure(modulesDir, { wanted: guestModules, release, signal })
+      : [];
+    return withInitramfs({ kernelPath, kernelDigest, release }, modules, request);
+  }
+
+  function ofStored(kernel: StoredKernel, request: KernelRequest): Promise<GuestKernel> {
+    const { kernelPath, manifest, modules } = kernel;
+    const { release } = manifest;
+    return withInitramfs({ kernelPath, kernelDigest: manifest.kernel.digest, release }, modules, request);
+  }
+
+  return {
+    resolve: (request: KernelRequest = {}, call: ImageCallOptions = {}) =>
+      typed(stateDir, call.signal, async () => {
+        if (request.kernelPath !== undefined) return byPath(request.kernelPath, request, call.signal);
+        if (request.modulesDir !== undefined) {
+          throw new AlcoveError('InvalidInput', 'modules were given without the kernel they are for', {
+            remedy: 'Give kernelPath too.',
+            details: { field: 'modulesDir' },
+          });
+        }
+        return ofStored(
+          (await findStored()) ?? (await fetching.run('getting a guest kernel', call, fetch)),
+          request,
+        );
+      }),
+    find: () =>
+      typed(stateDir, undefined, async () => {
+        const there = await findStored();
+        return there && ofStored(there, {});
+      }),
+  };
+}
+
+/** Turns what a file system or a signal says into the errors that callers know. */
+async function typed<T>(
+  stateDir: StateDir,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (isAlcoveError(error)) throw error;
+    if (signal?.aborted) throw cancelled('getting a guest kernel', signal);
+    throw storageError(stateDir.root, error);
+  }
+}
+
+async function readAgent(agentPath: string): Promise<Buffer> {
+  try {
+    return await readFile(agentPath);
+  } catch (error) {
+    throw new AlcoveError('KernelNotFound', `cannot read the guest agent ${agentPath}`, {
+      remedy: 'Run `npm run build` in a clone of Alcove, or install the package again.',
+      cause: error,
+    });
+  }
+}
+
+async function digestGiven(field: 'kernelPath' | 'initramfsPath', path: string): Promise<string> {
+  try {
+    return await digestOfFile(path);
+  } catch (error) {
+    throw new AlcoveError('InvalidInput', `cannot read ${path}: ${(error as Error).message}`, {
+      details: { field },
+      cause: error,
+    });
+  }
+}
+
+async function isFile(path: string, sizeBytes?: number): Promise<boolean> {
+  const facts = await stat(path).catch(() => undefined);
+  return facts?.isFile() === true && (sizeBytes === undefined || facts.size === sizeBytes);
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() === true;
+}
