@@ -1,3 +1,4 @@
+import type { AlcoveError } from '../errors.ts';
 import type {
   DetachedCommand,
   ExecRequest,
@@ -95,7 +96,7 @@ export interface Vm extends AsyncDisposable {
   /** The last part of its console, bounded. */
   console(): Promise<string>;
   /** Resolves with the reason when the machine ends without having been asked to. */
-  readonly exited: (options?: { signal?: AbortSignal }) => Promise<string>;
+  exited(options?: { signal?: AbortSignal }): Promise<string>;
 }
 
 export interface OpenOptions {
@@ -104,6 +105,8 @@ export interface OpenOptions {
   backend?: 'qemu' | 'memory';
   /** How long to wait for another process to let go of the state directory, in ms. @default 0 */
   lockWaitMs?: number;
+  /** Told, at each try, who has it. */
+  onLocked?: (error: AlcoveError<'StateLocked'>) => void;
   signal?: AbortSignal;
 }
 

@@ -1,0 +1,80 @@
+import { AlcoveError } from '../errors.ts';
+import type { ImageStore } from '../images/index.ts';
+import type { Database, StateDir } from '../store/index.ts';
+import type { RestoreSpec, RunOptions, SnapshotRef, VmRuntime, VmSpec } from '../vm/index.ts';
+import type { Alcove, AroundRun, CallOptions, Vm } from './alcove.ts';
+import { checkLabels, runInNewVm } from './run-in-new-vm.ts';
+import { VmHandle } from './vm-handle.ts';
+
+export interface EngineParts {
+  stateDir: StateDir;
+  database: Database;
+  images: ImageStore;
+  runtime: VmRuntime;
+  mended: readonly string[];
+}
+
+/** The object graph that owns one state directory. */
+export class Engine implements Alcove {
+  readonly stateDir: string;
+  readonly mended: readonly string[];
+  readonly snapshots: Alcove['snapshots'];
+  readonly images: Alcove['images'];
+  readonly #runtime: VmRuntime;
+  readonly #parts: EngineParts;
+
+  constructor(parts: EngineParts) {
+    const { stateDir, images, runtime, mended } = parts;
+    this.#parts = parts;
+    this.stateDir = stateDir.root;
+    this.mended = mended;
+    this.#runtime = runtime;
+    this.snapshots = runtime.snapshots;
+    this.images = {
+      add: (source, options) => images.add(source, options),
+      resolve: (reference, options) => images.resolve(reference, options),
+      find: (reference) => images.find(reference),
+      list: () => images.list(),
+      remove: (reference) => images.remove(reference, runtime.imageDigestsInUse()),
+    };
+  }
+
+  async create(spec: VmSpec, options?: CallOptions): Promise<Vm> {
+    checkLabels(spec.labels);
+    return this.#handle((await this.#runtime.create(spec, options)).id);
+  }
+
+  async restore(snapshot: SnapshotRef, spec?: RestoreSpec, options?: CallOptions): Promise<Vm> {
+    checkLabels(spec?.labels);
+    return this.#handle((await this.#runtime.restore(snapshot, spec, options)).id);
+  }
+
+  async vm(id: string): Promise<Vm> {
+    const info = await this.#runtime.get(id);
+    if (!info) throw new AlcoveError('VmNotFound', `there is no VM ${id}`);
+    return this.#handle(id);
+  }
+
+  get(id: string) {
+    return this.#runtime.get(id);
+  }
+
+  list(options?: Parameters<Alcove['list']>[0]) {
+    return this.#runtime.list(options);
+  }
+
+  async run(spec: VmSpec, command: RunOptions, options: CallOptions & { around?: AroundRun } = {}) {
+    checkLabels(spec.labels);
+    return runInNewVm(this.#runtime, spec, command, options);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#runtime.close();
+    this.#parts.database.close();
+    this.#parts.stateDir[Symbol.dispose]();
+  }
+
+  #handle(id: string): VmHandle {
+    return new VmHandle(this.#runtime, id);
+  }
+}
