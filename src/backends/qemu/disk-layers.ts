@@ -1,0 +1,165 @@
+import { createHash } from 'node:crypto';
+import { constants, createReadStream } from 'node:fs';
+import { chmod, chown, copyFile, link, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { AlcoveError } from '../../errors.ts';
+import { storageError, syncPath } from '../../store/index.ts';
+import type { SnapshotManifest } from '../../vm/backend.ts';
+import { layerFile } from './machine-args.ts';
+import { inspectQcow2, writeEmptyQcow2 } from './qcow2.ts';
+import type { DiskRecord, LayerRecord } from './vm-record.ts';
+
+/**
+ * A VM's disk is a chain of qcow2 layers: a blank file system, what earlier snapshots froze, and the one layer that is written.
+ * The files below the top never change and are hard links, shared with snapshots and other VMs: nothing is copied, every VM
+ * and every snapshot is whole in its own directory, and removing one takes nothing from another.
+ *
+ * Reads go down the chain, so a long one is slow; QEMU opens a few hundred layers, and a process may have 1,024 files.
+ */
+export const maxLayers = 200;
+
+/** A disk over layers that lie elsewhere, with an empty top that `owner` may write. The names of the files in `jail` are numbers. */
+export async function makeDisk(
+  jail: string,
+  below: readonly { path: string; digest: LayerRecord['digest'] }[],
+  virtualBytes: number,
+  owner: number | undefined,
+): Promise<DiskRecord> {
+  const layers: LayerRecord[] = [];
+  for (const [index, { path, digest }] of below.entries()) {
+    await linkOrCopy(path, join(jail, layerFile(index)));
+    layers.push({ file: layerFile(index), digest });
+  }
+  const disk: DiskRecord = { virtualBytes, layers, top: below.length };
+  await makeTop(jail, disk, owner);
+  return disk;
+}
+
+/** The same disk with its top made a lower layer, below a new empty one. */
+export function withNewTop(disk: DiskRecord): DiskRecord {
+  return {
+    ...disk,
+    layers: [...disk.layers, { file: layerFile(disk.top), digest: null }],
+    top: disk.top + 1,
+  };
+}
+
+/** Makes the (empty) file of the disk's top. One that a crash left there is replaced. */
+export async function makeTop(jail: string, disk: DiskRecord, owner: number | undefined): Promise<void> {
+  const path = join(jail, layerFile(disk.top));
+  try {
+    await rm(path, { force: true });
+    await writeEmptyQcow2(path, disk.virtualBytes);
+    if (owner !== undefined) await chown(path, owner, owner);
+    await syncPath(jail);
+  } catch (error) {
+    throw storageError(path, error);
+  }
+}
+
+export async function removeTop(jail: string, disk: DiskRecord): Promise<void> {
+  await rm(join(jail, layerFile(disk.top)), { force: true });
+}
+
+/** Makes sure that no layer leads QEMU anywhere else. @throws AlcoveError `SnapshotCorrupt` */
+export async function checkLayers(jail: string, disk: DiskRecord): Promise<void> {
+  const files = [...disk.layers.map(({ file }) => file), layerFile(disk.top)];
+  const found = await Promise.all(files.map((file) => inspectQcow2(join(jail, file))));
+  if (found.some(({ virtualBytes }) => virtualBytes !== disk.virtualBytes))
+    throw new AlcoveError('SnapshotCorrupt', `the layers of the disk in ${jail} differ in size`);
+}
+
+/** Whether nothing was written since the top was made. Only of a machine that is off. */
+export async function topIsEmpty(jail: string, disk: DiskRecord): Promise<boolean> {
+  const info = await inspectQcow2(join(jail, layerFile(disk.top)));
+  return info.empty;
+}
+
+/**
+ * Puts the layers below the top into a snapshot's directory, lowest first as `0.qcow2`, `1.qcow2`, …, synced, and digests
+ * those that have none yet.
+ *
+ * @returns the layers with their digests, for the record, and what the manifest says of them
+ */
+export async function exportLayers(
+  jail: string,
+  disk: DiskRecord,
+  dir: string,
+  signal?: AbortSignal,
+): Promise<{ layers: LayerRecord[]; files: SnapshotManifest['files'] }> {
+  const layers: LayerRecord[] = [];
+  const files: Record<string, { sizeBytes: number; sha256: string }> = {};
+  for (const [index, layer] of disk.layers.entries()) {
+    const from = join(jail, layer.file);
+    const digest = layer.digest ?? (await sealLayer(from, signal));
+    const name = layerFile(index);
+    await linkOrCopy(from, join(dir, name));
+    layers.push({ ...layer, digest });
+    files[name] = digest;
+  }
+  await syncPath(dir);
+  return { layers, files };
+}
+
+/** Takes a layer from whoever wrote it, makes its bytes durable, and digests them. */
+async function sealLayer(path: string, signal?: AbortSignal): Promise<NonNullable<LayerRecord['digest']>> {
+  if (process.getuid?.() === 0) await chown(path, 0, 0);
+  await chmod(path, 0o444);
+  await syncPath(path);
+  const { size } = await stat(path);
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, signal ? { signal } : {});
+  return { sizeBytes: size, sha256: hash.digest('hex') };
+}
+
+/** The layers a snapshot's manifest lists, lowest first, each looked at. @throws AlcoveError `SnapshotCorrupt` */
+export async function snapshotLayers(
+  dir: string,
+  files: SnapshotManifest['files'],
+): Promise<{ path: string; digest: LayerRecord['digest'] }[]> {
+  const layers: { path: string; digest: LayerRecord['digest'] }[] = [];
+  for (let index = 0; index < Object.keys(files).length; index++) {
+    const digest = files[layerFile(index)];
+    const path = join(dir, layerFile(index));
+    const size = await sizeOf(path);
+    if (!digest || size !== digest.sizeBytes)
+      throw new AlcoveError(
+        'SnapshotCorrupt',
+        `the snapshot file ${path} is ${describeSize(size, digest?.sizeBytes)}`,
+      );
+    layers.push({ path, digest });
+  }
+  if (layers.length === 0) throw new AlcoveError('SnapshotCorrupt', `the snapshot in ${dir} lists no layer`);
+  return layers;
+}
+
+function describeSize(found: number | undefined, expected: number | undefined): string {
+  if (expected === undefined) return 'not listed in its manifest';
+  return found === undefined ? 'missing' : `${found} bytes long instead of ${expected}`;
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A second name for a file that never changes; a copy where the file system has no room for one or is another. */
+async function linkOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    if (!['EXDEV', 'EMLINK', 'EPERM', 'ENOTSUP'].includes(code)) throw storageError(to, error);
+    try {
+      await copyFile(from, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+      await chmod(to, 0o444);
+      await syncPath(to);
+    } catch (copyError) {
+      throw storageError(to, copyError);
+    }
+  }
+}

@@ -1,0 +1,145 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { AlcoveError } from '../../errors.ts';
+import { identifyProcess, type ProcessIdentity, toolMissing, toolPath } from '../../host/index.ts';
+import { cgroupFiles, joinCgroups, makeCgroups } from './cgroup-limits.ts';
+import { type MachinePlan, machineArgs, translationMiB } from './machine-args.ts';
+import type { QemuHost } from './probe-host.ts';
+import { writeRunRecord } from './run-record.ts';
+import { MiB } from './sizes.ts';
+
+/** A process that was started here, so that its end is told with a cause. */
+export interface SpawnedQemu {
+  identity: ProcessIdentity;
+  cgroups: string[];
+  /** Resolves with how it ended, in words: `exit code 1`, `SIGKILL`. */
+  exit: Promise<string>;
+}
+
+/** QEMU itself, its devices, its worker threads' stacks and its caches, beside the guest's memory. */
+const overheadMiB = 192;
+/** vCPU threads, the main loop, and at most 64 workers for file operations. */
+const maxTasks = 128;
+/** Devices are emulated beside the vCPUs. */
+const deviceCpus = 0.5;
+
+/** What a QEMU for this plan may use in all. */
+export function processLimits(plan: MachinePlan) {
+  const translation = plan.accelerator === 'tcg' ? translationMiB : 0;
+  return {
+    memoryBytes: (plan.shape.memoryMiB + overheadMiB + translation) * MiB,
+    cpus: plan.shape.cpus + deviceCpus,
+    tasks: maxTasks + plan.shape.cpus,
+  };
+}
+
+/**
+ * Starts QEMU in a session of its own, so that it outlives the engine, inside its control groups. The intent is on disk before
+ * the process exists: whatever is there after a crash is found again.
+ *
+ * @throws AlcoveError `ToolMissing`, `BackendUnavailable` when control groups that the probe found do not take it
+ */
+export async function spawnQemu(host: QemuHost, plan: MachinePlan): Promise<SpawnedQemu> {
+  const { places } = plan;
+  const groups = cgroupFiles(host.cgroups, places.cgroupName, processLimits(plan));
+  const cgroups = [...groups.keys()];
+  const record = {
+    version: 1,
+    phase: 'starting',
+    process: null,
+    accelerator: plan.accelerator,
+    cgroups,
+    confinement: describeConfinement(host, plan),
+  } as const;
+  writeRunRecord(places.runPath, record);
+  rmSync(places.socketDir, { recursive: true, force: true });
+  mkdirSync(places.socketDir, { recursive: true, mode: 0o700 });
+  inCgroups(() => makeCgroups(groups));
+
+  const log = openSync(places.logPath, 'w', 0o600);
+  let child: ChildProcess;
+  try {
+    child = spawn(host.programs.system, machineArgs(plan), {
+      cwd: places.jail,
+      env: { PATH: toolPath(), LC_ALL: 'C' },
+      detached: true,
+      stdio: ['ignore', log, log],
+    });
+  } finally {
+    closeSync(log);
+  }
+  const exit = watchExit(child);
+  const { pid } = child;
+  const identity = pid === undefined ? undefined : identifyProcess(pid);
+  if (pid === undefined || !identity) throw await failedSpawn(host, plan, exit);
+  child.unref();
+  writeRunRecord(places.runPath, { ...record, process: identity });
+  inCgroups(() => joinCgroups(cgroups, pid));
+  preferAsVictim(pid);
+  return { identity, cgroups, exit };
+}
+
+/** Which confinement a plan brings, for people. */
+export function describeConfinement(host: QemuHost, plan: MachinePlan): Record<string, string> {
+  return {
+    seccomp: 'on',
+    user: plan.dropTo === undefined ? "the engine's own" : String(plan.dropTo),
+    root: plan.dropTo === undefined ? 'the whole file system' : "the VM's disk only",
+    limits: describeLimits(host),
+  };
+}
+
+export function describeLimits(host: QemuHost): string {
+  switch (host.cgroups.kind) {
+    case 'v2':
+      return 'cgroup v2: memory, pids, cpu';
+    case 'v1':
+      return `cgroup v1: ${Object.keys(host.cgroups.parents).join(', ')}`;
+    case 'none':
+      return `none (${host.cgroups.reason})`;
+  }
+}
+
+/** The last lines QEMU wrote to its log. */
+export function lastLogLines(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').slice(-4096).trim().split('\n').slice(-5).join('\n');
+  } catch {
+    return '';
+  }
+}
+
+function watchExit(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    child.once('error', (error) => resolve(error.message));
+    child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`));
+  });
+}
+
+async function failedSpawn(host: QemuHost, plan: MachinePlan, exit: Promise<string>): Promise<AlcoveError> {
+  const how = await exit;
+  if (how.includes('ENOENT')) return toolMissing(host.programs.system);
+  const said = lastLogLines(plan.places.logPath);
+  return new AlcoveError('VmFailed', `QEMU did not start (${how}): ${said || 'it said nothing'}`);
+}
+
+function inCgroups(work: () => void): void {
+  try {
+    work();
+  } catch (cause) {
+    throw new AlcoveError(
+      'BackendUnavailable',
+      `the VM's limits on memory, processes and CPU cannot be set: ${(cause as Error).message}`,
+      { cause, remedy: 'Run `alcove doctor`; control groups that worked before do not work now.' },
+    );
+  }
+}
+
+/** When the host runs out of memory, a VM goes before the engine and its neighbours. */
+function preferAsVictim(pid: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, '500');
+  } catch {
+    // It ended already; its exit tells why.
+  }
+}
