@@ -26,6 +26,12 @@ const requirements: readonly Requirement[] = [
   { debianPackage: 'squashfs-tools', why: 'packs images', purpose: 'run', present: tool('sqfstar') },
   { debianPackage: 'skopeo', why: 'pulls OCI images', purpose: 'run', present: tool('skopeo') },
   { debianPackage: 'busybox-static', why: 'is the built-in image', purpose: 'run', present: tool('busybox') },
+  {
+    debianPackage: 'cpio',
+    why: 'packs the hand-written peer of the benches',
+    purpose: 'test',
+    present: tool('cpio'),
+  },
   { debianPackage: 'xz-utils', why: 'unpacks archives', purpose: 'run', present: tool('xz') },
   {
     debianPackage: 'mmdebstrap',

@@ -92,6 +92,8 @@ export interface Vm extends AsyncDisposable {
   detached(options?: CallOptions): Promise<DetachedCommand[]>;
   readonly files: GuestFiles;
   dial(port: number, options?: CallOptions): ReturnType<GuestChannel['dial']>;
+  /** One round trip to the guest agent. */
+  ping(options?: CallOptions): Promise<void>;
   usage(options?: CallOptions): Promise<GuestUsage>;
   /** The last part of its console, bounded. */
   console(): Promise<string>;

@@ -75,6 +75,10 @@ export class VmHandle implements Vm {
     return (await this.#runtime.guest(this.id, options)).dial(port, options);
   }
 
+  async ping(options?: CallOptions) {
+    return (await this.#runtime.guest(this.id, options)).ping(options);
+  }
+
   async usage(options?: CallOptions) {
     return (await this.#runtime.guest(this.id, options)).usage(options);
   }
