@@ -1,2 +1,3 @@
 /** The host's end of the guest channel. `agent/PROTOCOL.md` describes what goes over the wire. */
+export { type ConnectGuestOptions, connectGuest } from './connect-guest.ts';
 export type * from './guest-channel.ts';

@@ -1,0 +1,32 @@
+import type { GuestIdentity, GuestNetwork, GuestSetup } from './guest-channel.ts';
+import { tag } from './protocol.ts';
+import { invalid, TlvWriter } from './tlv-writer.ts';
+
+/** The TLVs of a SETUP. @throws AlcoveError `InvalidInput` */
+export function encodeSetup(request: GuestSetup): TlvWriter {
+  const tlvs = new TlvWriter()
+    .text(tag.LOWER_SERIAL, 'lowerSerial', request.lowerSerial)
+    .text(tag.UPPER_SERIAL, 'upperSerial', request.upperSerial);
+  encodeIdentity(tlvs, request.identity)
+    .u64(tag.UNIX_NS, 'unixMs', toUnixNs(request.unixMs))
+    .bytes(tag.ENTROPY, 'entropy', request.entropy);
+  return request.network ? encodeNetwork(tlvs, request.network) : tlvs;
+}
+
+export function encodeIdentity(tlvs: TlvWriter, identity: GuestIdentity): TlvWriter {
+  return tlvs
+    .text(tag.HOSTNAME, 'hostname', identity.hostname)
+    .text(tag.MACHINE_ID, 'machineId', identity.machineId);
+}
+
+export function encodeNetwork(tlvs: TlvWriter, network: GuestNetwork): TlvWriter {
+  tlvs.text(tag.ADDRESS, 'address', network.address).text(tag.GATEWAY, 'gateway', network.gateway);
+  for (const server of network.dns) tlvs.text(tag.DNS, 'dns', server);
+  return tlvs;
+}
+
+/** Ms since the epoch, as nanoseconds; kept to the microsecond, which is what a number that large holds. */
+export function toUnixNs(unixMs: number): bigint {
+  if (!Number.isFinite(unixMs) || unixMs < 0) throw invalid('unixMs', `is no time: ${unixMs}`);
+  return BigInt(Math.round(unixMs * 1_000)) * 1_000n;
+}
