@@ -47,7 +47,7 @@ export class ConnectedGuest implements GuestChannel {
 
   async exec(request: ExecRequest, options: CallOptions = {}): Promise<GuestProcess> {
     const payload = encodeExec(request);
-    const subject = { what: `run ${commandLabel(request.command)}`, field: 'command' };
+    const subject = { what: `run the command ${commandLabel(request.command)}`, field: 'command' };
     const call = this.#connection.open({ op: op.EXEC, payload, subject, signal: options.signal });
     return RemoteProcess.start(this.#connection, call, request.stdin ?? 'none');
   }

@@ -1,4 +1,4 @@
-import type { ExecRequest } from '../guest/index.ts';
+export type { RunOptions } from '../guest/index.ts';
 
 /** Statuses as users see them. */
 export type VmStatus = 'created' | 'running' | 'paused' | 'stopped' | 'destroyed';
@@ -70,16 +70,3 @@ export interface SnapshotInfo {
 
 /** One of the VMs a fork asked for. */
 export type ForkResult = { id: string; vm: VmInfo } | { id: string; error: Error };
-
-/** {@link ExecRequest} with how its output is kept and what to do about failure. */
-export interface RunOptions extends ExecRequest {
-  signal?: AbortSignal;
-  /** Kept output per stream: the first and last halves of so many bytes. @default 1 MiB */
-  maxOutputBytes?: number;
-  onStdout?: (chunk: Uint8Array) => void | Promise<void>;
-  onStderr?: (chunk: Uint8Array) => void | Promise<void>;
-  /** Bytes for the command's standard input. */
-  input?: AsyncIterable<Uint8Array> | Uint8Array | string;
-  /** What a non-zero exit is. @default 'value' */
-  nonZeroExit?: 'value' | 'error';
-}
