@@ -1,4 +1,11 @@
 /** What is durable: the state directory with its lock, the database, and files that are written whole or not at all. */
 export { Database } from './database.ts';
 export { renameDurably, storageError, syncPath, writeFileDurably } from './durable.ts';
-export { defaultStateDir, openStateDir, runtimeDirOf, type StateDir } from './state-dir.ts';
+export {
+  defaultStateDir,
+  openStateDir,
+  runtimeDirOf,
+  type StateDir,
+  type StateDirLayout,
+  stateDirLayout,
+} from './state-dir.ts';

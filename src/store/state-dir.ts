@@ -9,7 +9,7 @@ import { AlcoveError } from '../errors.ts';
  * Layout of one state directory, which exactly one engine owns at a time.
  * `runtimeDir` holds sockets; its path is short, because a Unix socket's must stay under 108 bytes (unix(7)).
  */
-export interface StateDir extends Disposable {
+export interface StateDirLayout {
   readonly root: string;
   readonly runtimeDir: string;
   readonly databasePath: string;
@@ -21,6 +21,9 @@ export interface StateDir extends Disposable {
   /** For half-made files; emptied at open. On the same file system as the rest. */
   readonly tmpDir: string;
 }
+
+/** The layout with its lock; disposing lets go of it. */
+export type StateDir = StateDirLayout & Disposable;
 
 /** `$XDG_STATE_HOME/alcove`, or `~/.local/state/alcove`. */
 export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
@@ -34,18 +37,12 @@ export function runtimeDirOf(root: string, env: NodeJS.ProcessEnv = process.env)
   return join(base, 'alcove', createHash('sha256').update(root).digest('hex').slice(0, 12));
 }
 
-/**
- * Takes a state directory, making it when absent. The lock is SQLite's own file lock on `lock.db`, which the operating
- * system releases when the process ends, however it ends.
- *
- * @throws AlcoveError `StateLocked` (names the process that has it), `StateUnusable`
- */
-export function openStateDir(options: { root?: string; env?: NodeJS.ProcessEnv } = {}): StateDir {
-  const root = resolve(options.root ?? defaultStateDir(options.env));
-  const runtimeDir = runtimeDirOf(root, options.env);
-  const layout = {
+/** Where things lie in a state directory, whether or not it is there. */
+export function stateDirLayout(path: string, env: NodeJS.ProcessEnv = process.env): StateDirLayout {
+  const root = resolve(path);
+  return {
     root,
-    runtimeDir,
+    runtimeDir: runtimeDirOf(root, env),
     databasePath: join(root, 'alcove.db'),
     imagesDir: join(root, 'images'),
     kernelsDir: join(root, 'kernels'),
@@ -54,6 +51,17 @@ export function openStateDir(options: { root?: string; env?: NodeJS.ProcessEnv }
     snapshotsDir: join(root, 'snapshots'),
     tmpDir: join(root, 'tmp'),
   };
+}
+
+/**
+ * Takes a state directory, making it when absent. The lock is SQLite's own file lock on `lock.db`, which the operating
+ * system releases when the process ends, however it ends.
+ *
+ * @throws AlcoveError `StateLocked` (names the process that has it), `StateUnusable`
+ */
+export function openStateDir(options: { root?: string; env?: NodeJS.ProcessEnv } = {}): StateDir {
+  const layout = stateDirLayout(options.root ?? defaultStateDir(options.env), options.env);
+  const { root } = layout;
   try {
     for (const dir of Object.values(layout)) {
       if (dir !== layout.databasePath) mkdirSync(dir, { recursive: true, mode: 0o700 });
