@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -25,6 +25,8 @@ export interface StateDirLayout {
 /** The layout with its lock; disposing lets go of it. */
 export type StateDir = StateDirLayout & Disposable;
 
+const runtimeRecord = 'runtime-dir';
+
 /** `$XDG_STATE_HOME/alcove`, or `~/.local/state/alcove`. */
 export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
   return join(env.XDG_STATE_HOME || join(env.HOME || homedir(), '.local/state'), 'alcove');
@@ -42,7 +44,7 @@ export function stateDirLayout(path: string, env: NodeJS.ProcessEnv = process.en
   const root = resolve(path);
   return {
     root,
-    runtimeDir: runtimeDirOf(root, env),
+    runtimeDir: recordedRuntimeDir(root) ?? runtimeDirOf(root, env),
     databasePath: join(root, 'alcove.db'),
     imagesDir: join(root, 'images'),
     kernelsDir: join(root, 'kernels'),
@@ -51,6 +53,16 @@ export function stateDirLayout(path: string, env: NodeJS.ProcessEnv = process.en
     snapshotsDir: join(root, 'snapshots'),
     tmpDir: join(root, 'tmp'),
   };
+}
+
+/** Running VMs have their sockets where the engine that started them put them, whatever this process's environment says. */
+function recordedRuntimeDir(root: string): string | undefined {
+  try {
+    const path = readFileSync(join(root, runtimeRecord), 'utf8').trim();
+    return existsSync(path) ? path : undefined; // A reboot, or a logout, takes it away with all that ran.
+  } catch {
+    return undefined; // None was recorded yet.
+  }
 }
 
 /**
@@ -69,11 +81,11 @@ export function openStateDir(options: { root?: string; env?: NodeJS.ProcessEnv }
   } catch (error) {
     throw unusable(root, error);
   }
-  const lock = takeLock(root);
+  const lock = takeLock(layout);
   return { ...layout, [Symbol.dispose]: () => lock.close() };
 }
 
-function takeLock(root: string): DatabaseSync {
+function takeLock({ root, runtimeDir }: StateDirLayout): DatabaseSync {
   const path = join(root, 'lock.db');
   const owner = join(root, 'lock.owner');
   let db: DatabaseSync | undefined;
@@ -81,6 +93,7 @@ function takeLock(root: string): DatabaseSync {
     db = new DatabaseSync(path, { timeout: 0 });
     db.exec('PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE');
     writeFileSync(owner, `${process.pid}\n`);
+    writeFileSync(join(root, runtimeRecord), `${runtimeDir}\n`);
     return db;
   } catch (error) {
     db?.close();
