@@ -145,10 +145,17 @@ export interface BackendVm {
   /**
    * Captures the VM at one instant into `dir` (exists, empty): of a running one with the guest's filesystems flushed and
    * frozen for that instant, and goes on afterwards, also when the capture fails. Files in `dir` are synced when it resolves.
-   * Content that builds on earlier snapshots of this VM's line is allowed (`needsParent`).
+   * Content that builds on `parent`, the snapshot before it in this VM's line, is allowed (`needsParent`), and on no
+   * other; `parent` is absent when there is none, or it was removed. With `memory: 'include'`, memory is kept where there is
+   * any: of a running, paused or suspended VM, and of one restored with memory that was not started yet. The VM itself must
+   * not depend on `dir` afterwards: a snapshot that nothing else needs may be removed while the VM exists.
    */
   snapshot(
-    request: { dir: string; memory: 'include' | 'exclude' },
+    request: {
+      dir: string;
+      memory: 'include' | 'exclude';
+      parent?: { dir: string; manifest: SnapshotManifest };
+    },
     options?: BackendCallOptions,
   ): Promise<SnapshotManifest>;
   /** Ends everything outside `dir`. Idempotent, from every state, also after failures. Never rejects because something was gone already. */

@@ -1,3 +1,14 @@
 /** The lifecycle of VMs: one transition table above interchangeable backends, durable and journalled. */
+export type { VmLimits } from './admission.ts';
 export type * from './backend.ts';
+export { type Failpoint, type FailpointName, failpoints } from './failpoints.ts';
+export type { ForkOptions } from './fork-vm.ts';
+export { defaultLimits, type HostFacts, readHostFacts } from './host-facts.ts';
+export { checkId, generateId, idPattern, parseSnapshotRef, type Random, snapshotRef } from './ids.ts';
+export type { StopOptions } from './lifecycle.ts';
+export type { VmPlaces } from './runtime-context.ts';
+export type { SnapshotOptions } from './take-snapshot.ts';
+export { aims, transitions, type VmCall } from './transitions.ts';
 export type * from './vm.ts';
+export { openVmRuntime, VmRuntime, type VmRuntimeOptions } from './vm-runtime.ts';
+export { minimumDiskMiB, minimumMemoryMiB } from './vm-spec.ts';

@@ -1,0 +1,209 @@
+import { AlcoveError, cancelled } from '../../errors.ts';
+import type {
+  CallOptions,
+  DetachedCommand,
+  ExecRequest,
+  GuestChannel,
+  GuestConnection,
+  GuestHello,
+  GuestIdentity,
+  GuestProcess,
+  GuestUsage,
+} from '../../guest/index.ts';
+import { BytePipe } from './byte-pipe.ts';
+import type { MemoryLogEntry } from './call-log.ts';
+import { fileError, unreachable } from './guest-error.ts';
+import { MemoryFiles } from './memory-files.ts';
+import type { MemoryGuest } from './memory-guest.ts';
+import { commandLine } from './script.ts';
+
+/** Serves connections to a port of scripted guests. */
+export type PortHandler = (connection: {
+  readable: AsyncIterable<Uint8Array>;
+  write(chunk: Uint8Array | string): Promise<void>;
+  end(): void;
+}) => void | Promise<void>;
+
+/** What a channel needs besides the guest. */
+export interface ChannelHost {
+  log(entry: MemoryLogEntry): void;
+  portHandler(vm: string, port: number): PortHandler | undefined;
+  readonly shape: { memoryMiB: number; diskMiB: number };
+}
+
+/** The host's end of a scripted guest. */
+export class MemoryChannel implements GuestChannel {
+  readonly hello: GuestHello;
+  readonly closed: Promise<Error>;
+  readonly files: MemoryFiles;
+  readonly #guest: MemoryGuest;
+  readonly #host: ChannelHost;
+  readonly #closing = Promise.withResolvers<Error>();
+  #broken: Error | undefined;
+
+  constructor(guest: MemoryGuest, host: ChannelHost) {
+    this.#guest = guest;
+    this.#host = host;
+    this.closed = this.#closing.promise;
+    this.hello = {
+      protocol: 1,
+      agentVersion: 'memory',
+      bootId: guest.bootId,
+      ready: true,
+      kernelRelease: 'memory',
+    };
+    this.files = new MemoryFiles({
+      disk: guest.disk,
+      nowMs: () => guest.nowMs(),
+      check: () => this.#check({}),
+      log: (call, about) => host.log({ vm: guest.vmId, call, about }),
+    });
+  }
+
+  async ping(options: CallOptions = {}): Promise<void> {
+    this.#check(options);
+  }
+
+  async setup(_request: unknown, options: CallOptions = {}): Promise<void> {
+    this.#check(options);
+    throw new AlcoveError('InvalidInput', 'this guest is set up already', { details: { field: 'setup' } });
+  }
+
+  async exec(request: ExecRequest, options: CallOptions = {}): Promise<GuestProcess> {
+    this.#check(options);
+    this.#host.log({ vm: this.#guest.vmId, call: 'exec', about: commandLine(request.command) });
+    return this.#cancellable(this.#guest.exec(request), options, request.detachedId === undefined);
+  }
+
+  async attach(id: string, options: CallOptions = {}): Promise<GuestProcess> {
+    this.#check(options);
+    this.#host.log({ vm: this.#guest.vmId, call: 'attach', about: id });
+    return this.#cancellable(this.#guest.attach(id), options, false);
+  }
+
+  async listDetached(options: CallOptions = {}): Promise<DetachedCommand[]> {
+    this.#check(options);
+    return this.#guest.listDetached();
+  }
+
+  async dial(port: number, options: CallOptions = {}): Promise<GuestConnection> {
+    this.#check(options);
+    this.#host.log({ vm: this.#guest.vmId, call: 'dial', about: String(port) });
+    const handler = this.#host.portHandler(this.#guest.vmId, port);
+    if (!handler) throw fileError('ECONNREFUSED', `127.0.0.1:${port}`);
+    const toGuest = new BytePipe();
+    const fromGuest = new BytePipe();
+    void (async () => {
+      try {
+        await handler({
+          readable: toGuest.read(),
+          write: async (chunk) => {
+            await fromGuest.write(Buffer.from(chunk));
+          },
+          end: () => fromGuest.end(),
+        });
+        fromGuest.end();
+      } catch (error) {
+        fromGuest.break(error instanceof Error ? error : new Error(String(error)));
+      }
+    })();
+    void this.closed.then((error) => fromGuest.break(error));
+    return {
+      readable: fromGuest.read(),
+      writable: {
+        write: async (chunk) => {
+          await toGuest.write(chunk);
+        },
+        end: async () => toGuest.end(),
+      },
+      [Symbol.asyncDispose]: async () => {
+        toGuest.end();
+        fromGuest.break();
+      },
+    };
+  }
+
+  async freeze(options: CallOptions = {}): Promise<void> {
+    this.#check(options);
+    this.#guest.disk.sync();
+  }
+
+  async thaw(options: CallOptions = {}): Promise<void> {
+    this.#check(options);
+  }
+
+  async setClock(_unixMs: number, options: CallOptions = {}): Promise<void> {
+    this.#check(options);
+  }
+
+  async addEntropy(seed: Uint8Array, options: CallOptions = {}): Promise<void> {
+    this.#check(options);
+    if (seed.length < 32 || seed.length > 512) {
+      throw new AlcoveError('InvalidInput', 'seed must have 32 to 512 bytes', { details: { field: 'seed' } });
+    }
+  }
+
+  async setIdentity(identity: GuestIdentity, options: CallOptions = {}): Promise<void> {
+    this.#check(options);
+    this.#guest.hostname = identity.hostname;
+    this.#guest.machineId = identity.machineId;
+  }
+
+  async setNetwork(_network: unknown, options: CallOptions = {}): Promise<void> {
+    this.#check(options);
+  }
+
+  async usage(options: CallOptions = {}): Promise<GuestUsage> {
+    this.#check(options);
+    const { memoryMiB, diskMiB } = this.#host.shape;
+    const mebibyte = 1024 * 1024;
+    return {
+      memoryTotalBytes: memoryMiB * mebibyte,
+      memoryAvailableBytes: memoryMiB * mebibyte,
+      diskTotalBytes: diskMiB * mebibyte,
+      diskUsedBytes: this.#guest.disk.usedBytes(),
+      cpuMs: 0,
+      processes: this.#guest.processes.size,
+      uptimeMs: this.#guest.clock.uptimeMs(),
+    };
+  }
+
+  async shutdown(options: CallOptions = {}): Promise<void> {
+    this.#check(options);
+    this.#guest.disk.sync();
+  }
+
+  /** Ends the channel: the machine went away, or this engine lets go of it. */
+  break(error: Error): void {
+    if (this.#broken) return;
+    this.#broken = error;
+    this.#guest.dropClients(error);
+    this.#closing.resolve(error);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.break(unreachable(this.#guest.vmId, 'the channel was closed'));
+  }
+
+  #check({ signal }: CallOptions): void {
+    if (signal?.aborted) throw cancelled(`a call to VM ${this.#guest.vmId}`, signal);
+    if (this.#broken) throw this.#broken;
+  }
+
+  /** When the signal fires, the command's whole tree is killed and its exit is `Cancelled`; a detached one is only let go. */
+  #cancellable(process: GuestProcess, { signal }: CallOptions, kill: boolean): GuestProcess {
+    if (!signal) return process;
+    const exit = Promise.withResolvers<Awaited<GuestProcess['exited']>>();
+    exit.promise.catch(() => undefined); // Whoever asks gets it; nobody has to.
+    const onAbort = () => {
+      exit.reject(cancelled('the command', signal));
+      if (kill) void process.kill('SIGKILL');
+      void process[Symbol.asyncDispose]();
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    process.exited
+      .then(exit.resolve, exit.reject)
+      .finally(() => signal.removeEventListener('abort', onAbort));
+    return { ...process, exited: exit.promise, [Symbol.asyncDispose]: () => process[Symbol.asyncDispose]() };
+  }
+}

@@ -1,0 +1,140 @@
+import { isAlcoveError } from '../errors.ts';
+import type { BackendVm } from './backend.ts';
+import type { JournalOp } from './journal.ts';
+import { type Machine, vmDied } from './machine.ts';
+import { reconcileVm } from './reconcile-vm.ts';
+import { attach, beginJournal, type RuntimeContext } from './runtime-context.ts';
+import { statusAfter, statusOf, type VmCall, vmNotFound } from './transitions.ts';
+import type { VmStatus } from './vm.ts';
+import type { VmRecord } from './vm-records.ts';
+
+/** A VM on whose lane it is now one call's turn. */
+export interface Turn {
+  record: VmRecord;
+  /** The status the call leads to. */
+  to: VmStatus;
+}
+
+/**
+ * Waits for a call's turn on a VM, mends what an earlier call left unfinished, and checks the table. When the VM dies while
+ * the call is under way, the caller hears of it at once, though the lane stays taken until the backend has finished with the call.
+ *
+ * @throws AlcoveError `VmNotFound`, `InvalidTransition`, `Cancelled`, `VmFailed`
+ */
+export async function onTurn<T>(
+  context: RuntimeContext,
+  id: string,
+  call: VmCall,
+  signal: AbortSignal | undefined,
+  work: (turn: Turn) => Promise<T>,
+): Promise<T> {
+  const death = Promise.withResolvers<never>();
+  let stopListening: (() => void) | undefined;
+  const done = context.lanes.run(
+    id,
+    `${call} of VM ${id}`,
+    async () => {
+      const record = await settledRecord(context, id);
+      const to = statusAfter(id, record?.status, call);
+      if (!record) throw vmNotFound(id);
+      if (record.status === 'running' || record.status === 'paused') {
+        const { run } = context.machines.of(id);
+        stopListening = run.onDeath((reason) => death.reject(vmDied(id, reason)));
+      }
+      return work({ record, to });
+    },
+    signal,
+  );
+  try {
+    return await Promise.race([done, death.promise]);
+  } finally {
+    stopListening?.();
+  }
+}
+
+/** A VM's row, after mending what an earlier call could not finish. */
+export async function settledRecord(context: RuntimeContext, id: string): Promise<VmRecord | undefined> {
+  const record = context.vms.find(id);
+  if (!record) return undefined;
+  const unfinished = context.journal.entriesOf(id);
+  if (unfinished.length === 0) return record;
+  for (const sentence of await reconcileVm(context, record, unfinished)) context.warn(sentence);
+  return context.vms.find(id);
+}
+
+/** One journalled call that changes a VM's status: intent, physical work, row. */
+export async function changeStatus(
+  context: RuntimeContext,
+  turn: Turn,
+  op: JournalOp & ('start' | 'stop' | 'pause' | 'resume'),
+  work: (vm: BackendVm, machine: Machine) => Promise<void>,
+): Promise<VmRecord> {
+  const { record, to } = turn;
+  const seq = await beginJournal(context, { op, vmId: record.id });
+  let attached: BackendVm | undefined;
+  try {
+    const { machine, vm } = await attach(context, record);
+    attached = vm;
+    const run = op === 'start' ? machine.beginRun() : machine.run;
+    await work(vm, machine);
+    await context.at(`${op}.done`);
+    const died = op === 'stop' ? undefined : run.reason;
+    const status = died === undefined ? to : 'stopped';
+    recordStatus(context, record.id, seq, status, died, vm);
+    await context.at(`${op}.committed`);
+    if (died !== undefined) throw vmDied(record.id, died);
+    return context.vms.find(record.id) ?? record;
+  } catch (error) {
+    await recordTruth(context, record.id, seq, attached, error);
+    throw error;
+  }
+}
+
+/** After a call that failed: records what is physically there, so that status and truth do not part. */
+export async function recordTruth(
+  context: RuntimeContext,
+  id: string,
+  seq: number,
+  vm: BackendVm | undefined,
+  error: unknown,
+): Promise<void> {
+  try {
+    const record = context.vms.find(id);
+    if (!record) return;
+    if (!vm) {
+      context.journal.end(seq); // Nothing was touched: the VM was not even found.
+      if (record.status === 'created' || record.status === 'stopped') context.admission.releaseMemory(id);
+      return;
+    }
+    const status = statusOf(await vm.observe(), record.status);
+    const reason = status === 'stopped' && record.status !== 'stopped' ? messageOf(error) : record.reason;
+    recordStatus(context, id, seq, status, reason, vm);
+  } catch (failure) {
+    context.warn(`could not find out what became of VM ${id}: ${messageOf(failure)}`);
+  }
+}
+
+function recordStatus(
+  context: RuntimeContext,
+  id: string,
+  seq: number,
+  status: VmStatus,
+  reason: string | undefined,
+  vm: BackendVm,
+): void {
+  const before = context.vms.find(id)?.status;
+  context.database.transact(() => {
+    if (status !== before) context.vms.setStatus(id, status, reason, context.clock.now());
+    context.vms.setHandle(id, vm.handle);
+    context.journal.end(seq);
+  });
+  if (status !== 'running' && status !== 'paused') context.admission.releaseMemory(id);
+}
+
+function messageOf(error: unknown): string {
+  if (isAlcoveError(error, 'VmFailed')) {
+    const reason = (error.details as { reason?: unknown } | undefined)?.reason;
+    if (typeof reason === 'string') return reason;
+  }
+  return error instanceof Error ? error.message : String(error);
+}

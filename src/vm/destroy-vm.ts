@@ -1,0 +1,85 @@
+import { rm } from 'node:fs/promises';
+import { storageError, syncPath } from '../store/index.ts';
+import type { BackendCallOptions } from './backend.ts';
+import { recordTruth } from './change-status.ts';
+import type { JournalEntry } from './journal.ts';
+import { removeUnneededSnapshots } from './remove-snapshot.ts';
+import { beginJournal, type RuntimeContext, snapshotDir, vmDir } from './runtime-context.ts';
+import { removeSnapshotDir } from './snapshot-files.ts';
+import { statusAfter, vmNotFound } from './transitions.ts';
+import type { VmRecord } from './vm-records.ts';
+
+/**
+ * Ends a VM and removes what it had; its snapshots stay. Works from every state, after a failed call too, and cannot be
+ * cancelled once it has begun.
+ */
+export async function destroyVm(
+  context: RuntimeContext,
+  id: string,
+  options: BackendCallOptions,
+): Promise<void> {
+  await context.lanes.run(
+    id,
+    `destroy of VM ${id}`,
+    async () => {
+      const record = context.vms.find(id);
+      statusAfter(id, record?.status, 'destroy');
+      if (!record) throw vmNotFound(id);
+      const unfinished = context.journal.entriesOf(id);
+      const seq = await beginJournal(context, { op: 'destroy', vmId: id });
+      try {
+        await removeVm(context, record, [...unfinished, { seq, op: 'destroy', vmId: id }]);
+      } catch (error) {
+        await recordTruth(context, id, seq, context.machines.of(id).vm, error);
+        throw error;
+      }
+    },
+    options.signal,
+  );
+  await removeUnneededSnapshots(context);
+}
+
+/** The physical work of destroying, and its record. Repeatable: a destroy that was cut short is finished by doing it again. */
+export async function removeVm(
+  context: RuntimeContext,
+  record: VmRecord,
+  unfinished: readonly JournalEntry[],
+): Promise<void> {
+  const { id } = record;
+  const dir = vmDir(context, id);
+  const vm = context.machines.of(id).vm;
+  // A VM that was not used since the engine opened need not be found again only to be ended.
+  if (vm) await vm.destroy();
+  else await context.backends.named(record.backend).reap({ id, dir });
+  await context.at('destroy.ended');
+  try {
+    await rm(dir, { recursive: true, force: true });
+    await syncPath(context.places.vmsDir);
+  } catch (error) {
+    throw storageError(dir, error);
+  }
+  await removeHalfMadeSnapshots(context, unfinished);
+  await context.at('destroy.removed');
+  context.database.transact(() => {
+    context.vms.setStatus(id, 'destroyed', undefined, context.clock.now());
+    context.vms.setHandle(id, undefined);
+    for (const { seq } of unfinished) context.journal.end(seq);
+  });
+  context.admission.releaseVm(id);
+  context.machines.forget(id, vmNotFound(id));
+  await context.at('destroy.committed');
+}
+
+/** Removes the files of snapshots that were being made and have no row. Returns how many there were. */
+export async function removeHalfMadeSnapshots(
+  context: RuntimeContext,
+  entries: readonly JournalEntry[],
+): Promise<number> {
+  let removed = 0;
+  for (const { op, snapshotUid } of entries) {
+    if (op !== 'snapshot' || snapshotUid === undefined || context.snapshots.byUid(snapshotUid)) continue;
+    await removeSnapshotDir(snapshotDir(context, snapshotUid), context.places.snapshotsDir);
+    removed++;
+  }
+  return removed;
+}

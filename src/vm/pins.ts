@@ -1,0 +1,27 @@
+/** What calls under way need and no row says yet: snapshots being restored or built on, images of VMs being made. */
+export class Pins {
+  readonly #counts = new Map<string, number>();
+
+  /** Holds a snapshot's uid or an image's digest until disposed. */
+  hold(name: string): Disposable {
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+    let held = true;
+    return {
+      [Symbol.dispose]: () => {
+        if (!held) return;
+        held = false;
+        const left = (this.#counts.get(name) ?? 1) - 1;
+        if (left > 0) this.#counts.set(name, left);
+        else this.#counts.delete(name);
+      },
+    };
+  }
+
+  has(name: string): boolean {
+    return this.#counts.has(name);
+  }
+
+  names(): Iterable<string> {
+    return this.#counts.keys();
+  }
+}

@@ -1,0 +1,146 @@
+import { join } from 'node:path';
+import { AlcoveError } from '../errors.ts';
+import type { Clock } from '../host/index.ts';
+import type { ImageStore, KernelStore } from '../images/index.ts';
+import type { Database } from '../store/index.ts';
+import type { Admission } from './admission.ts';
+import type { BackendCapabilities, BackendVm, VmBackend } from './backend.ts';
+import type { FailpointName } from './failpoints.ts';
+import type { HostFacts } from './host-facts.ts';
+import type { Random } from './ids.ts';
+import type { Intent, Journal } from './journal.ts';
+import type { Lanes } from './lanes.ts';
+import type { Machine, Machines } from './machine.ts';
+import type { Pins } from './pins.ts';
+import type { SnapshotRecords } from './snapshot-records.ts';
+import type { VmRecord, VmRecords } from './vm-records.ts';
+
+/** The two directories of a state directory that belong to the VM runtime. */
+export interface VmPlaces {
+  readonly root: string;
+  readonly vmsDir: string;
+  readonly snapshotsDir: string;
+}
+
+/** What the parts of one runtime share. */
+export interface RuntimeContext {
+  readonly database: Database;
+  readonly places: VmPlaces;
+  readonly backends: Backends;
+  readonly images: ImageStore;
+  readonly kernels: KernelStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly host: HostFacts;
+  readonly vms: VmRecords;
+  readonly snapshots: SnapshotRecords;
+  readonly journal: Journal;
+  readonly admission: Admission;
+  readonly lanes: Lanes;
+  readonly machines: Machines;
+  readonly pins: Pins;
+  /** Told what could not be reported to a caller, in words for people. */
+  readonly warn: (message: string) => void;
+  /** Awaited at every step; see {@link FailpointName}. */
+  readonly at: (name: FailpointName) => Promise<void>;
+}
+
+export function vmDir(context: RuntimeContext, id: string): string {
+  return join(context.places.vmsDir, id);
+}
+
+export function snapshotDir(context: RuntimeContext, uid: string): string {
+  return join(context.places.snapshotsDir, uid);
+}
+
+/** Writes an intent into the journal, and dies there when a test wants it to. */
+export async function beginJournal(context: RuntimeContext, intent: Intent): Promise<number> {
+  const seq = context.journal.begin(intent, context.clock.now());
+  await context.at(`${intent.op}.journalled`);
+  return seq;
+}
+
+/** The backend's object for a VM, found again where that has not happened yet. */
+export async function attach(
+  context: RuntimeContext,
+  record: VmRecord,
+): Promise<{ machine: Machine; vm: BackendVm }> {
+  const machine = context.machines.of(record.id);
+  if (machine.vm) return { machine, vm: machine.vm };
+  const image = await context.images.find(record.image.digest);
+  if (!image) {
+    throw new AlcoveError('ImageNotFound', `the image ${record.image.digest} of VM ${record.id} is gone`, {
+      remedy: 'Get the image again; the VM works again then.',
+      details: { digest: record.image.digest },
+    });
+  }
+  return context.machines.attach(record, {
+    dir: vmDir(context, record.id),
+    backend: context.backends.named(record.backend),
+    rootfsPath: image.rootfsPath,
+  });
+}
+
+/** The backends of one runtime, each asked once whether it can be used. */
+export class Backends {
+  readonly default: VmBackend;
+  readonly all: readonly VmBackend[];
+  readonly #probes = new Map<string, Promise<BackendCapabilities>>();
+
+  constructor(all: readonly VmBackend[], defaultName: string) {
+    this.all = all;
+    this.default = this.#find(defaultName) ?? missing(defaultName);
+  }
+
+  /** @throws AlcoveError `BackendUnavailable` */
+  named(name: string): VmBackend {
+    return this.#find(name) ?? missing(name);
+  }
+
+  /**
+   * What a backend can do here. A refusal is not remembered: what was missing may be there the next time.
+   *
+   * @throws AlcoveError `BackendUnavailable`
+   */
+  async capabilities(backend: VmBackend): Promise<BackendCapabilities> {
+    let probe = this.#probes.get(backend.name);
+    if (!probe) {
+      probe = usable(backend);
+      this.#probes.set(backend.name, probe);
+      probe.catch(() => this.#probes.delete(backend.name));
+    }
+    return probe;
+  }
+
+  #find(name: string): VmBackend | undefined {
+    return this.all.find((backend) => backend.name === name);
+  }
+}
+
+async function usable(backend: VmBackend): Promise<BackendCapabilities> {
+  const probe = await backend.probe();
+  if (probe.usable) return probe.capabilities;
+  throw new AlcoveError('BackendUnavailable', `the ${backend.name} backend cannot be used: ${probe.reason}`, {
+    remedy: probe.remedy,
+    details: { backend: backend.name },
+  });
+}
+
+function missing(name: string): never {
+  throw new AlcoveError('BackendUnavailable', `there is no backend ${name} in this engine`, {
+    remedy: 'Open the engine with that backend.',
+    details: { backend: name },
+  });
+}
+
+/** @throws AlcoveError `Unsupported` */
+export function requireCapability(
+  backend: VmBackend,
+  capabilities: BackendCapabilities,
+  capability: keyof BackendCapabilities,
+): void {
+  if (capabilities[capability]) return;
+  throw new AlcoveError('Unsupported', `the ${backend.name} backend cannot do ${capability}`, {
+    details: { capability },
+  });
+}

@@ -1,0 +1,110 @@
+import { AlcoveError } from '../errors.ts';
+import { storageError } from '../store/index.ts';
+import type { BackendCallOptions, BackendVm } from './backend.ts';
+import { onTurn, recordTruth } from './change-status.ts';
+import { checkId, generateId, hex, snapshotRef } from './ids.ts';
+import { attach, beginJournal, type RuntimeContext, snapshotDir } from './runtime-context.ts';
+import { makeSnapshotDir, removeSnapshotDir, sealSnapshot } from './snapshot-files.ts';
+import type { SnapshotLifetime, SnapshotRecord } from './snapshot-records.ts';
+import type { VmRecord } from './vm-records.ts';
+
+export interface SnapshotOptions extends BackendCallOptions {
+  /** @default generated */
+  id?: string;
+  /** Whether memory is kept too, where there is any and the backend can. @default 'include' */
+  memory?: 'include' | 'exclude';
+}
+
+/** A name for a snapshot's directory that no other ever has. */
+export function newSnapshotUid(context: RuntimeContext): string {
+  return hex(context.random(16));
+}
+
+/** Takes a snapshot of a VM in any status it exists in; the VM goes on as before, whatever comes of it. */
+export async function takeSnapshot(
+  context: RuntimeContext,
+  vmId: string,
+  options: SnapshotOptions,
+  made: { uid: string; lifetime: SnapshotLifetime },
+): Promise<SnapshotRecord> {
+  const id = options.id === undefined ? generateId('s', context.random) : checkId('snapshot id', options.id);
+  return onTurn(context, vmId, 'snapshot', options.signal, async ({ record }) => {
+    if (context.snapshots.find(vmId, id)) {
+      throw new AlcoveError('SnapshotAlreadyExists', `there is a snapshot ${snapshotRef(vmId, id)} already`, {
+        details: { ref: snapshotRef(vmId, id) },
+      });
+    }
+    const parent = record.lineUid === undefined ? undefined : context.snapshots.byUid(record.lineUid);
+    // What the new one may build on must not be removed while it is being made.
+    using _parent = parent && context.pins.hold(parent.uid);
+    return capture(context, record, { ...made, id, parent, options });
+  });
+}
+
+async function capture(
+  context: RuntimeContext,
+  vmRecord: VmRecord,
+  wanted: {
+    uid: string;
+    id: string;
+    lifetime: SnapshotLifetime;
+    parent: SnapshotRecord | undefined;
+    options: SnapshotOptions;
+  },
+): Promise<SnapshotRecord> {
+  const { uid, id, lifetime, parent, options } = wanted;
+  const { signal, onProgress, memory = 'include' } = options;
+  const dir = snapshotDir(context, uid);
+  const seq = await beginJournal(context, { op: 'snapshot', vmId: vmRecord.id, snapshotUid: uid });
+  let attached: BackendVm | undefined;
+  try {
+    const { vm } = await attach(context, vmRecord);
+    attached = vm;
+    await makeSnapshotDir(dir);
+    await context.at('snapshot.directory');
+    const manifest = await vm.snapshot(
+      {
+        dir,
+        memory,
+        ...(parent && { parent: { dir: snapshotDir(context, parent.uid), manifest: parent.manifest } }),
+      },
+      { ...(signal && { signal }), ...(onProgress && { onProgress }) },
+    );
+    await context.at('snapshot.captured');
+    await sealSnapshot(dir, context.places.snapshotsDir, manifest);
+    await context.at('snapshot.synced');
+    const { image, imageConfig, shape, env } = vmRecord;
+    const record: SnapshotRecord = {
+      uid,
+      vmId: vmRecord.id,
+      id,
+      lifetime,
+      parentUid: parent?.uid,
+      manifest,
+      blueprint: { image, imageConfig, shape, env },
+      createdAtMs: context.clock.now(),
+    };
+    context.database.transact(() => {
+      context.snapshots.insert(record);
+      context.vms.setLine(vmRecord.id, uid);
+      context.vms.setHandle(vmRecord.id, vm.handle);
+      context.journal.end(seq);
+    });
+    await context.at('snapshot.committed');
+    return record;
+  } catch (error) {
+    await discard(context, dir, uid);
+    await recordTruth(context, vmRecord.id, seq, attached, error);
+    throw storageError(dir, error);
+  }
+}
+
+/** Removes the files of a snapshot that failed. What stays is removed at the next start: no row knows it. */
+async function discard(context: RuntimeContext, dir: string, uid: string): Promise<void> {
+  if (context.snapshots.byUid(uid)) return;
+  try {
+    await removeSnapshotDir(dir, context.places.snapshotsDir);
+  } catch (error) {
+    context.warn(`could not remove ${dir}, a snapshot that failed: ${(error as Error).message}`);
+  }
+}

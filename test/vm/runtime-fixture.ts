@@ -1,0 +1,79 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ManualClock, MemoryBackend, type MemoryBackendOptions } from '../../src/backends/memory/index.ts';
+import { Database } from '../../src/store/index.ts';
+import { openVmRuntime, type VmRuntime, type VmRuntimeOptions } from '../../src/vm/index.ts';
+import { fakeImages, fakeKernels } from './fake-stores.ts';
+
+/** A state directory with a runtime on the memory backend, and the means to lose and reopen it. */
+export interface RuntimeFixture extends AsyncDisposable {
+  readonly root: string;
+  readonly clock: ManualClock;
+  readonly images: ReturnType<typeof fakeImages>;
+  /** What could not be reported to a caller. */
+  readonly warnings: string[];
+  readonly database: Database;
+  /** The backend of the current engine. */
+  backend: MemoryBackend;
+  runtime: VmRuntime;
+  /** Closes the runtime and opens another over the same directory. */
+  reopen(options?: Partial<VmRuntimeOptions>): Promise<VmRuntime>;
+  /** As {@link reopen}, without a close: what the old one has under way is frozen and never goes on. */
+  crash(options?: Partial<VmRuntimeOptions>): Promise<VmRuntime>;
+}
+
+export const roomyHost = { cores: 8, memoryMiB: 65_536, diskMiB: 1_048_576 };
+
+export async function openFixture(
+  options: Partial<VmRuntimeOptions> & { backendOptions?: MemoryBackendOptions; databasePath?: string } = {},
+): Promise<RuntimeFixture> {
+  const { backendOptions, databasePath, ...given } = options;
+  const root = mkdtempSync(join(tmpdir(), 'alcove-vm-'));
+  const places = { root, vmsDir: join(root, 'vms'), snapshotsDir: join(root, 'snapshots') };
+  mkdirSync(places.vmsDir);
+  mkdirSync(places.snapshotsDir);
+  const clock = new ManualClock();
+  const images = fakeImages('builtin', 'other');
+  const warnings: string[] = [];
+  const database = new Database(databasePath ?? join(root, 'alcove.db'));
+  const open = (backend: MemoryBackend, more: Partial<VmRuntimeOptions>) =>
+    openVmRuntime({
+      database,
+      stateDir: places,
+      backends: [backend],
+      defaultBackend: 'memory',
+      images,
+      kernels: fakeKernels,
+      clock,
+      hostFacts: roomyHost,
+      warn: (message) => warnings.push(message),
+      ...given,
+      ...more,
+    });
+  const backend = new MemoryBackend({ clock, ...backendOptions });
+  const fixture: RuntimeFixture = {
+    root,
+    clock,
+    images,
+    warnings,
+    database,
+    backend,
+    runtime: await open(backend, {}),
+    async reopen(more = {}) {
+      await fixture.runtime.close();
+      return fixture.crash(more);
+    },
+    async crash(more = {}) {
+      fixture.backend = fixture.backend.restarted();
+      fixture.runtime = await open(fixture.backend, more);
+      return fixture.runtime;
+    },
+    async [Symbol.asyncDispose]() {
+      await fixture.runtime.close();
+      database.close();
+      rmSync(root, { recursive: true, force: true });
+    },
+  };
+  return fixture;
+}
