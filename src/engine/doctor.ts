@@ -2,9 +2,8 @@ import { AlcoveError, isAlcoveError } from '../errors.ts';
 import type { BackendProbe } from '../vm/index.ts';
 import type { Alcove } from './alcove.ts';
 import {
-  checkAccelerator,
   checkAgent,
-  checkConfinement,
+  checkBackend,
   checkEngine,
   checkImage,
   checkKernel,
@@ -40,7 +39,7 @@ export interface DiagnoseOptions {
   /** The directory in question; of an open engine its own. */
   stateDir: string;
   host: DoctorHost;
-  /** Asks the backend that would be used; the answer may take a trial boot. */
+  /** Asks the backend that VMs would run on; the answer may take a trial boot. */
   probe: () => Promise<BackendProbe>;
 }
 
@@ -53,13 +52,12 @@ export async function diagnose({ engine, stateDir, host, probe }: DiagnoseOption
   const checks = [
     checkNode(host),
     ...(await checkTools(host, kernel.state === 'ok' ? 'kernel present' : 'kernel to be fetched')),
-    ...checkAccelerator(await askBackend(probe)),
+    ...checkBackend(await askBackend(probe), engine),
     await checkAgent(host),
     kernel,
     ...(engine.state === 'open' ? [await checkImage(engine.alcove)] : []),
     await checkStateDir(host, stateDir),
     checkRuntimeDir(host, stateDir),
-    checkConfinement(host),
     checkEngine(engine),
   ];
   return { usable: checks.every(({ state }) => state !== 'missing'), checks };

@@ -1,0 +1,32 @@
+import type { Command } from 'commander';
+import { addExamples, type Cli } from '../../action.ts';
+import { formatAge, formatBytes } from '../../human.ts';
+import { showList } from '../../show-list.ts';
+
+export function addSnapshotLsCommand(parent: Command, cli: Cli): void {
+  const command = parent
+    .command('ls')
+    .description('List snapshots, oldest first.')
+    .option('--vm <id>', 'only those of this VM')
+    .action(
+      cli.action(async (invocation, { vm }: { vm?: string }) =>
+        invocation.withEngine(async (alcove) => {
+          const snapshots = await alcove.snapshots.list(vm === undefined ? {} : { vmId: vm });
+          const now = invocation.io.clock.now();
+          await showList(invocation, snapshots, {
+            name: (s) => s.ref,
+            empty: `No snapshots${vm ? ` of ${vm}` : ''}. Make one: alcove vm snapshot ${vm ?? 'VM'}`,
+            columns: [
+              { title: 'SNAPSHOT', value: (s) => s.ref },
+              { title: 'KIND', value: (s) => s.kind },
+              { title: 'SIZE', value: (s) => formatBytes(s.sizeBytes), align: 'right' },
+              { title: 'PARENT', value: (s) => s.parent ?? '-' },
+              { title: 'CREATED', value: (s) => formatAge(s.createdAtMs, now) },
+            ],
+          });
+          return 0;
+        }),
+      ),
+    );
+  addExamples(command, [['alcove snapshot ls --vm web', 'Those of the VM `web`.']]);
+}

@@ -1,0 +1,27 @@
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { addExamples, type Cli } from '../action.ts';
+
+/** Alcove's version, as its package says. */
+export function version(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+export function addVersionCommand(parent: Command, cli: Cli): void {
+  const command = parent
+    .command('version')
+    .description('Print the versions of Alcove and Node.')
+    .action(
+      cli.action(async (invocation) => {
+        const facts = {
+          alcove: version(),
+          node: process.versions.node,
+          platform: `${process.platform}-${process.arch}`,
+        };
+        await invocation.show(facts, () => `alcove ${facts.alcove} (node ${facts.node}, ${facts.platform})`);
+        return 0;
+      }),
+    );
+  addExamples(command, [['alcove version --json', 'As JSON: {"alcove", "node", "platform"}.']]);
+}

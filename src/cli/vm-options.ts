@@ -1,0 +1,86 @@
+import { resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import type { VmSpec } from '../vm/index.ts';
+import { invalidFlag } from './invalid-flag.ts';
+import { addAssignment } from './parse-assignment.ts';
+import { parseCount } from './parse-count.ts';
+import { parseSize } from './parse-size.ts';
+
+/** The flags that shape a machine, of `alcove run` and `alcove vm create`. */
+export interface VmFlags {
+  image: string;
+  cpus?: number;
+  memory?: number;
+  disk?: number;
+  network?: 'none' | 'user';
+  label?: Record<string, string>;
+  kernel?: string;
+  modules?: string;
+  initramfs?: string;
+  bootArg?: string[];
+}
+
+const mostCpus = 256;
+
+export function addVmOptions(command: Command): Command {
+  const flags = [
+    new Option('--image <image>', 'reference or digest of an image').default('builtin'),
+    new Option('--cpus <n>', 'processors (default: 1)').argParser((text) =>
+      parseCount('--cpus', text, mostCpus),
+    ),
+    new Option('--memory <size>', 'memory, e.g. 512M or 1G (default: 256M)').argParser((text) =>
+      parseSize('--memory', text),
+    ),
+    new Option('--disk <size>', 'most that can be written, e.g. 4G (default: 2G)').argParser((text) =>
+      parseSize('--disk', text),
+    ),
+    new Option(
+      '--network <kind>',
+      'none, or user: reach the network through this host (default: none)',
+    ).argParser(parseNetwork),
+    labelOption(),
+    new Option('--kernel <file>', 'boot this bzImage').argParser(absolute),
+    new Option('--modules <dir>', 'lib/modules/<release> of that kernel').argParser(absolute),
+    new Option('--initramfs <file>', 'boot with this initramfs; it must hold the guest agent').argParser(
+      absolute,
+    ),
+    new Option('--boot-arg <arg>', 'one more kernel argument; may be repeated').argParser(
+      (text, before: string[] = []) => [...before, text],
+    ),
+  ];
+  for (const flag of flags) command.addOption(flag.helpGroup('Machine:'));
+  return command;
+}
+
+/** `--label K=V`, repeated. */
+export function labelOption(): Option {
+  return new Option('--label <k=v>', 'a label; may be repeated').argParser(
+    (text, before: Record<string, string> | undefined) => addAssignment('--label', text, before),
+  );
+}
+
+export function vmSpecOf(flags: VmFlags): VmSpec {
+  const { image, cpus, memory, disk, network, label, kernel, modules, initramfs, bootArg } = flags;
+  return {
+    image,
+    ...(cpus !== undefined && { cpus }),
+    ...(memory !== undefined && { memoryMiB: memory }),
+    ...(disk !== undefined && { diskMiB: disk }),
+    ...(network !== undefined && { network }),
+    ...(label !== undefined && { labels: label }),
+    ...(kernel !== undefined && { kernel }),
+    ...(modules !== undefined && { modules }),
+    ...(initramfs !== undefined && { initramfs }),
+    ...(bootArg !== undefined && { bootArgs: bootArg }),
+  };
+}
+
+function parseNetwork(text: string): 'none' | 'user' {
+  if (text === 'none' || text === 'user') return text;
+  throw invalidFlag('--network', `"${text}" is not a network`, 'Choose none or user.');
+}
+
+/** Commander passes the value before, too, which `resolve` would take for a path. */
+function absolute(path: string): string {
+  return resolve(path);
+}
