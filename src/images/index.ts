@@ -1,4 +1,5 @@
 /** OCI image, tarball or directory in, read-only root filesystem out; and the kernel and initramfs a guest boots. */
 export * from './guest-kernel.ts';
 export * from './image.ts';
+export { type ImageStoreOptions, openImageStore } from './image-store.ts';
 export { type KernelStoreOptions, openKernelStore } from './kernel/kernel-store.ts';

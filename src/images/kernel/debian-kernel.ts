@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { AlcoveError, isAlcoveError } from '../../errors.ts';
 import { runTool } from '../../host/index.ts';
 import { fetchDebianPackage } from '../debian-package.ts';
+import { fullDiskOr } from '../full-disk.ts';
 import type { FlightContext } from '../single-flight.ts';
 import { networkEnvironment } from '../tool-environment.ts';
 
@@ -29,8 +30,9 @@ export async function fetchDebianKernel(tmpDir: string, context: FlightContext):
   try {
     await fetchDebianPackage(name, tmpDir, context.signal);
   } catch (error) {
-    if (!isAlcoveError(error, 'ToolFailed')) throw error;
-    throw new AlcoveError('KernelNotFound', `cannot fetch the package ${name}: ${error.message}`, {
+    const known = fullDiskOr(error, tmpDir);
+    if (!isAlcoveError(known, 'ToolFailed')) throw known;
+    throw new AlcoveError('KernelNotFound', `cannot fetch the package ${name}: ${known.message}`, {
       remedy: 'Look at the network, then run `apt-get update` and try again; or name a kernel by path.',
       cause: error,
     });
