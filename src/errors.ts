@@ -10,7 +10,7 @@ export const errorTable = {
   VmFailed: {
     status: 502,
     exit: 125,
-    remedy: 'Read its console with `alcove vm inspect`, then start it again.',
+    remedy: 'Read its console with `alcove vm logs`, then start it again.',
   },
   InvalidTransition: {
     status: 409,
@@ -18,7 +18,7 @@ export const errorTable = {
     remedy: 'Look at its status with `alcove vm inspect` and make the call that fits.',
   },
   SnapshotAlreadyExists: { status: 409, exit: 125, remedy: 'Choose another snapshot id.' },
-  SnapshotNotFound: { status: 404, exit: 125, remedy: 'List what exists with `alcove vm inspect`.' },
+  SnapshotNotFound: { status: 404, exit: 125, remedy: 'List what exists with `alcove snapshot ls`.' },
   SnapshotInUse: { status: 409, exit: 125, remedy: 'Remove what depends on it first.' },
   SnapshotIncompatible: {
     status: 409,
@@ -33,7 +33,7 @@ export const errorTable = {
   AtCapacity: { status: 429, exit: 125, remedy: 'Destroy VMs that are not needed, or raise the limit.' },
   Unsupported: { status: 501, exit: 125, remedy: 'Use a backend that has this capability.' },
   BackendUnavailable: { status: 503, exit: 125, remedy: 'Run `alcove doctor`.' },
-  GuestUnreachable: { status: 502, exit: 125, remedy: 'Read its console with `alcove vm inspect`.' },
+  GuestUnreachable: { status: 502, exit: 125, remedy: 'Read its console with `alcove vm logs`.' },
   GuestProtocol: { status: 502, exit: 125, remedy: 'The guest broke the protocol; destroy the VM.' },
   GuestFile: { status: 400, exit: 125, remedy: 'Check the path inside the guest.' },
   CommandNotStarted: { status: 400, exit: 127, remedy: 'Check the command, its directory and its user.' },
