@@ -134,8 +134,8 @@ test('a full state directory is a typed error, and nothing half-made stays', asy
   }
 });
 
-async function writeStream(source: AsyncIterable<Uint8Array>, path: string): Promise<void> {
+async function writeStream(source: AsyncIterable<unknown>, path: string): Promise<void> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of source) chunks.push(chunk);
+  for await (const chunk of source) chunks.push(chunk as Uint8Array);
   writeFileSync(path, Buffer.concat(chunks));
 }
