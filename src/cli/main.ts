@@ -15,12 +15,16 @@ const crash = (error: unknown) => {
 process.on('uncaughtException', crash);
 process.on('unhandledRejection', crash);
 
+// A promise that nothing can settle any more would otherwise end the process as if all were well.
+process.on('beforeExit', () => crash(new Error('it came to a halt before its end')));
+
 // The engine is loaded by the first command that needs it: help and mistakes answer at once.
-const code = await main(
+main(
   process.argv.slice(2),
   io,
   async (options) => (await import('../engine/open.ts')).openAlcove(options),
   async (options) => (await import('../engine/diagnose-this-host.ts')).diagnoseThisHost(options),
-);
-// Standard input may still be open, and would keep the process.
-process.exit(code);
+)
+  // Standard input may still be open, and would keep the process.
+  .then((code) => process.exit(code))
+  .catch(crash);

@@ -1,8 +1,7 @@
-import { join, resolve } from 'node:path';
 import { createQemuBackend } from '../backends/qemu/index.ts';
 import { type Config, loadConfig } from '../config/index.ts';
 import { openKernelStore } from '../images/index.ts';
-import { defaultStateDir, runtimeDirOf, type StateDir } from '../store/index.ts';
+import { defaultStateDir, type StateDirLayout, stateDirLayout } from '../store/index.ts';
 import type { BackendProbe } from '../vm/index.ts';
 import type { OpenOptions } from './alcove.ts';
 import { type DoctorReport, diagnose, type EngineFinding } from './doctor.ts';
@@ -22,18 +21,19 @@ export async function diagnoseThisHost({
   signal,
 }: DiagnoseThisHostOptions): Promise<DoctorReport> {
   const config = loadConfig({ overrides });
-  const stateDir = engine.state === 'open' ? engine.alcove.stateDir : (config.state_dir ?? defaultStateDir());
+  const root = engine.state === 'open' ? engine.alcove.stateDir : (config.state_dir ?? defaultStateDir());
+  const layout = stateDirLayout(root);
   return diagnose({
     engine,
-    stateDir: resolve(stateDir),
+    layout,
     host: systemDoctorHost(signal),
-    probe: () => probe(config, layoutOf(resolve(stateDir)), engine, signal),
+    probe: () => probe(config, layout, engine, signal),
   });
 }
 
 function probe(
   { backend, qemu }: Config,
-  stateDir: StateDir,
+  stateDir: StateDirLayout,
   engine: EngineFinding,
   signal: AbortSignal | undefined,
 ): Promise<BackendProbe> {
@@ -45,22 +45,9 @@ function probe(
     stateDir,
     accel: qemu.accel,
     // What the trial boot needs and leaves lies in the state directory, which is ours only while the engine is open.
-    ...(engine.state === 'open' && { trialKernel: () => openKernelStore({ stateDir }).find() }),
+    ...(engine.state === 'open' && {
+      trialKernel: () =>
+        openKernelStore({ stateDir: { ...stateDir, [Symbol.dispose]: () => undefined } }).find(),
+    }),
   }).probe(signal ? { signal } : {});
-}
-
-/** The places of a state directory that the engine has opened, or that nobody has. */
-function layoutOf(root: string): StateDir {
-  return {
-    root,
-    runtimeDir: runtimeDirOf(root),
-    databasePath: join(root, 'alcove.db'),
-    imagesDir: join(root, 'images'),
-    kernelsDir: join(root, 'kernels'),
-    templatesDir: join(root, 'templates'),
-    vmsDir: join(root, 'vms'),
-    snapshotsDir: join(root, 'snapshots'),
-    tmpDir: join(root, 'tmp'),
-    [Symbol.dispose]: () => undefined,
-  };
 }

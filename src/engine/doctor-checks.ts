@@ -123,12 +123,11 @@ export async function checkAgent(host: DoctorHost): Promise<DoctorCheck> {
   };
 }
 
-/** Kernels are kept as `<state>/kernels/<release>/vmlinuz`. */
-export async function checkKernel(host: DoctorHost, stateDir: string): Promise<DoctorCheck> {
-  const dir = join(stateDir, 'kernels');
+/** Kernels are kept as `<release>/vmlinuz`. */
+export async function checkKernel(host: DoctorHost, kernelsDir: string): Promise<DoctorCheck> {
   const present: string[] = [];
-  for (const release of await host.list(dir)) {
-    if ((await host.fileSize(join(dir, release, 'vmlinuz'))) !== undefined) present.push(release);
+  for (const release of await host.list(kernelsDir)) {
+    if ((await host.fileSize(join(kernelsDir, release, 'vmlinuz'))) !== undefined) present.push(release);
   }
   if (present.length > 0) return { name: 'kernel', state: 'ok', found: present.join(', ') };
   return {
@@ -168,9 +167,8 @@ export async function checkStateDir(host: DoctorHost, stateDir: string): Promise
 /** `sun_path` of unix(7) less the final zero, and what a VM's socket adds to the directory's path. */
 const longestRuntimeDir = 107 - '/0123456789abcdef/agent.sock'.length;
 
-export function checkRuntimeDir(host: DoctorHost, stateDir: string): DoctorCheck {
+export function checkRuntimeDir(path: string): DoctorCheck {
   const name = 'runtime directory';
-  const path = host.runtimeDirOf(stateDir);
   const bytes = Buffer.byteLength(path);
   if (bytes <= longestRuntimeDir) return { name, state: 'ok', found: path };
   return {

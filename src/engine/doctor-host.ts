@@ -3,7 +3,6 @@ import { access, readdir, stat, statfs } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { isAlcoveError } from '../errors.ts';
 import { runTool } from '../host/index.ts';
-import { runtimeDirOf } from '../store/index.ts';
 
 /** What `alcove doctor` looks at of the host; a test gives it another one. */
 export interface DoctorHost {
@@ -20,7 +19,6 @@ export interface DoctorHost {
   /** Names in a directory; none where there is no directory. */
   list(path: string): Promise<string[]>;
   freeBytes(path: string): Promise<number>;
-  runtimeDirOf(stateDir: string): string;
 }
 
 /** The host this process runs on. */
@@ -41,7 +39,6 @@ export function systemDoctorHost(signal?: AbortSignal): DoctorHost {
       const { bavail, bsize } = await statfs(path);
       return bavail * bsize;
     },
-    runtimeDirOf: (stateDir) => runtimeDirOf(stateDir),
   };
 }
 

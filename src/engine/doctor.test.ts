@@ -42,7 +42,6 @@ function host(changes: Partial<DoctorHost> = {}): DoctorHost {
     fileSize: async (path) => (files.includes(path) ? 1 : undefined),
     list: async () => ['6.1.0-40', 'initramfs'],
     freeBytes: async () => 100 * 2 ** 30,
-    runtimeDirOf: () => '/run/alcove/0123456789ab',
     ...changes,
   };
 }
@@ -60,8 +59,10 @@ function open({
 
 const closed = (error: AlcoveError): EngineFinding => ({ state: 'closed', error });
 
+const layout = { root: '/state', runtimeDir: '/run/alcove/0123456789ab', kernelsDir: '/state/kernels' };
+
 function look(changes: Partial<DiagnoseOptions> = {}) {
-  return diagnose({ engine: open(), stateDir: '/state', host: host(), probe: async () => kvm, ...changes });
+  return diagnose({ engine: open(), layout, host: host(), probe: async () => kvm, ...changes });
 }
 
 async function check(
@@ -219,8 +220,8 @@ test.each([
   [79, 'ok'],
   [80, 'missing'],
 ])('a runtime directory of %i bytes: %s', async (bytes, state) => {
-  const runtimeDirOf = () => `/${'x'.repeat(bytes - 1)}`;
-  expect(await check('runtime directory', { host: host({ runtimeDirOf }) })).toMatchObject({ state });
+  const runtimeDir = `/${'x'.repeat(bytes - 1)}`;
+  expect(await check('runtime directory', { layout: { ...layout, runtimeDir } })).toMatchObject({ state });
 });
 
 test('what the engine mended is said', async () => {

@@ -1,4 +1,5 @@
 import { AlcoveError, isAlcoveError } from '../errors.ts';
+import type { StateDirLayout } from '../store/index.ts';
 import type { BackendProbe } from '../vm/index.ts';
 import type { Alcove } from './alcove.ts';
 import {
@@ -36,8 +37,8 @@ export type EngineFinding = { state: 'open'; alcove: Alcove } | { state: 'closed
 
 export interface DiagnoseOptions {
   engine: EngineFinding;
-  /** The directory in question; of an open engine its own. */
-  stateDir: string;
+  /** Of the state directory in question; of an open engine its own. */
+  layout: Pick<StateDirLayout, 'root' | 'runtimeDir' | 'kernelsDir'>;
   host: DoctorHost;
   /** Asks the backend that VMs would run on; the answer may take a trial boot. */
   probe: () => Promise<BackendProbe>;
@@ -47,8 +48,8 @@ export interface DiagnoseOptions {
  * Looks at everything Alcove needs of this host and says of each whether it is there, and the command that mends it. What
  * one check finds does not keep the others from being made; it never rejects because something is missing.
  */
-export async function diagnose({ engine, stateDir, host, probe }: DiagnoseOptions): Promise<DoctorReport> {
-  const kernel = await checkKernel(host, stateDir);
+export async function diagnose({ engine, layout, host, probe }: DiagnoseOptions): Promise<DoctorReport> {
+  const kernel = await checkKernel(host, layout.kernelsDir);
   const checks = [
     checkNode(host),
     ...(await checkTools(host, kernel.state === 'ok' ? 'kernel present' : 'kernel to be fetched')),
@@ -56,8 +57,8 @@ export async function diagnose({ engine, stateDir, host, probe }: DiagnoseOption
     await checkAgent(host),
     kernel,
     ...(engine.state === 'open' ? [await checkImage(engine.alcove)] : []),
-    await checkStateDir(host, stateDir),
-    checkRuntimeDir(host, stateDir),
+    await checkStateDir(host, layout.root),
+    checkRuntimeDir(layout.runtimeDir),
     checkEngine(engine),
   ];
   return { usable: checks.every(({ state }) => state !== 'missing'), checks };

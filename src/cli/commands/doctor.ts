@@ -18,8 +18,7 @@ export function addDoctorCommand(parent: Command, cli: Cli, diagnose: Diagnose):
   const command = parent
     .command('doctor')
     .description(
-      'Check everything Alcove needs of this host, and say what is missing and the command that mends it. Mends what a\n' +
-        'crash left over. Exits with 0 when VMs can run here, else with 1.',
+      'Check everything Alcove needs of this host, and say what is missing and the command that mends it. Mends what a crash left over. Exits with 0 when VMs can run here, else with 1.',
     )
     .action(cli.action((invocation) => doctor(invocation, diagnose)));
   addExamples(command, [

@@ -21,8 +21,7 @@ export function addRunCommand(parent: Command, cli: Cli): void {
   const command = parent
     .command('run')
     .description(
-      'Run a command in a VM of its own, which is gone afterwards. Exits with the command’s code; 124 when it timed\n' +
-        'out, 130 when it was interrupted, 126 or 127 when it could not be started, 125 when Alcove failed.',
+      'Run a command in a VM of its own, which is gone afterwards. Exits with the command’s code; 124 when it timed out, 130 when it was interrupted, 126 or 127 when it could not be started, 125 when Alcove failed.',
     )
     .usage('[options] -- COMMAND [ARGUMENT…]')
     .argument('[command...]', 'program and arguments (default: what the image runs)')

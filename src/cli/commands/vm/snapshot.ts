@@ -5,8 +5,7 @@ export function addVmSnapshotCommand(parent: Command, cli: Cli): void {
   const command = parent
     .command('snapshot')
     .description(
-      'Keep a VM as it is now, and print the snapshot’s name. Of a running or paused VM it holds disk and memory, else\n' +
-        'the disk. The VM goes on as before.',
+      'Keep a VM as it is now, and print the snapshot’s name. Of a running or paused VM it holds disk and memory, else the disk. The VM goes on as before.',
     )
     .argument('<vm>', 'id of a VM')
     .option('--id <id>', 'id of the snapshot, unique for the VM (default: made up)')
