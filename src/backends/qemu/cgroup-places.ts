@@ -1,5 +1,5 @@
 import { accessSync, constants, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 
 /**
  * Where control groups for VMs can be made. `v1`: below the engine's own group in each hierarchy that lets us. `v2`: in the
@@ -34,8 +34,9 @@ export function findCgroupPlaces(own: string, mounts: string, trialName: string)
   for (const controller of limitControllers) {
     const at = hierarchies.find(({ type, options }) => type === 'cgroup' && options.includes(controller))?.at;
     const path = groups.find(({ controllers }) => controllers.includes(controller))?.path;
-    if (at !== undefined && path !== undefined && canHold(join(at, path), trialName))
-      parents[controller] = join(at, path);
+    if (at === undefined || path === undefined) continue;
+    const parent = resolve(join(at, path));
+    if (canHold(parent, trialName)) parents[controller] = parent;
   }
   if (Object.keys(parents).length > 0) return { kind: 'v1', parents };
 
@@ -43,7 +44,7 @@ export function findCgroupPlaces(own: string, mounts: string, trialName: string)
   const path = groups.find(({ controllers }) => controllers.join('') === '')?.path;
   if (unified === undefined || path === undefined)
     return { kind: 'none', reason: 'no control groups are mounted' };
-  for (let group = join(unified, path); group.startsWith(unified); group = dirname(group)) {
+  for (let group = resolve(join(unified, path)); group.startsWith(unified); group = dirname(group)) {
     if (canDelegate(group) && canHold(group, trialName)) return { kind: 'v2', parent: group };
     if (group === unified) break;
   }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { AlcoveError } from '../../errors.ts';
 import type { StateDir } from '../../store/index.ts';
 
@@ -33,9 +33,10 @@ export interface VmPlaces {
 const maxSocketPathBytes = 107;
 
 /** @throws AlcoveError `StateUnusable` when the runtime directory's path is too long for a Unix socket below it */
-export function vmPlaces(stateDir: Pick<StateDir, 'runtimeDir'>, id: string, dir: string): VmPlaces {
-  const stateName = basename(stateDir.runtimeDir);
-  const short = createHash('sha256').update(id).digest('hex').slice(0, 16);
+export function vmPlaces(stateDir: Pick<StateDir, 'root' | 'runtimeDir'>, id: string, dir: string): VmPlaces {
+  // Of the root, not of the runtime directory: a copied state directory must not take the original's VMs for its own.
+  const stateName = digest(stateDir.root, 12);
+  const short = digest(`${stateDir.root}\0${id}`, 16);
   const socketDir = join(stateDir.runtimeDir, short);
   const agentSocket = join(socketDir, 'agent.sock');
   if (Buffer.byteLength(agentSocket) > maxSocketPathBytes) {
@@ -58,4 +59,8 @@ export function vmPlaces(stateDir: Pick<StateDir, 'runtimeDir'>, id: string, dir
     processName: `alcove-${stateName}-${id}`,
     cgroupName: `alcove-${stateName}-${short}`,
   };
+}
+
+function digest(text: string, length: number): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, length);
 }
