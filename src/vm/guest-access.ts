@@ -50,8 +50,9 @@ export async function spawnCommand(
   options: BackendCallOptions,
   lifetime: AbortSignal | undefined,
 ): Promise<GuestProcess> {
-  const { record, run, guest } = await reachGuest(context, id, options);
-  const whole = withDefaults(record, request);
+  const { reached, leftMs } = await withinDeadline(context, id, request.timeoutMs, options);
+  const { record, run, guest } = reached;
+  const whole = { ...withDefaults(record, request), ...(leftMs !== undefined && { timeoutMs: leftMs }) };
   return onRun(context, id, run, () => guest.exec(whole, { ...(lifetime && { signal: lifetime }) }));
 }
 
@@ -80,6 +81,36 @@ export async function readConsole(context: RuntimeContext, id: string): Promise<
     },
     undefined,
   );
+}
+
+/** Reaches the guest in what a command may take: its deadline covers waiting for its turn, too. */
+async function withinDeadline(
+  context: RuntimeContext,
+  id: string,
+  timeoutMs: number | undefined,
+  options: BackendCallOptions,
+): Promise<{ reached: Reached; leftMs: number | undefined }> {
+  if (timeoutMs === undefined) return { reached: await reachGuest(context, id, options), leftMs: undefined };
+  const { clock } = context;
+  const beganMs = clock.monotonic();
+  const waiting = new AbortController();
+  const onAbort = () => waiting.abort(options.signal?.reason);
+  options.signal?.addEventListener('abort', onAbort, { once: true });
+  if (options.signal?.aborted) onAbort();
+  const cancelTimer = clock.timer(timeoutMs, () => waiting.abort());
+  try {
+    const reached = await reachGuest(context, id, { ...options, signal: waiting.signal });
+    return { reached, leftMs: Math.max(1, Math.ceil(timeoutMs - (clock.monotonic() - beganMs))) };
+  } catch (error) {
+    if (!isAlcoveError(error, 'Cancelled') || options.signal?.aborted) throw error;
+    throw new AlcoveError('CommandTimedOut', `VM ${id} was busy for the ${timeoutMs} ms the command had`, {
+      details: { timeoutMs },
+      cause: error,
+    });
+  } finally {
+    cancelTimer();
+    options.signal?.removeEventListener('abort', onAbort);
+  }
 }
 
 function withDefaults(record: VmRecord, request: ExecRequest): ExecRequest {

@@ -1,6 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { AlcoveError } from '../errors.ts';
-import type { ExecRequest, ExecResult, GuestChannel, GuestProcess } from '../guest/index.ts';
+import {
+  type ExecRequest,
+  type ExecResult,
+  type GuestChannel,
+  type GuestProcess,
+  type RunOptions,
+  runCommand,
+} from '../guest/index.ts';
 import { type Clock, systemClock } from '../host/index.ts';
 import type { ImageStore, KernelStore } from '../images/index.ts';
 import type { Database } from '../store/index.ts';
@@ -21,12 +28,11 @@ import { vmMigrations } from './migrations.ts';
 import { Pins } from './pins.ts';
 import { recoverVms } from './recovery.ts';
 import { removeSnapshot } from './remove-snapshot.ts';
-import { runToEnd } from './run-to-end.ts';
 import { Backends, type RuntimeContext, type VmPlaces } from './runtime-context.ts';
 import { SnapshotRecords, snapshotInfo } from './snapshot-records.ts';
 import { newSnapshotUid, type SnapshotOptions, takeSnapshot } from './take-snapshot.ts';
 import { vmNotFound } from './transitions.ts';
-import type { ForkResult, RestoreSpec, RunOptions, SnapshotInfo, SnapshotRef, VmInfo, VmSpec } from './vm.ts';
+import type { ForkResult, RestoreSpec, SnapshotInfo, SnapshotRef, VmInfo, VmSpec } from './vm.ts';
 import { vmInfo } from './vm-info.ts';
 import { VmRecords } from './vm-records.ts';
 
@@ -226,7 +232,8 @@ export class VmRuntime implements AsyncDisposable {
 
   /** Runs a command to its end. @throws AlcoveError `CommandTimedOut`, `VmFailed`, `GuestUnreachable`, `CommandNotStarted`, `Cancelled`, … */
   async exec(id: string, command: RunOptions): Promise<ExecResult> {
-    return runToEnd(this.#context, command, (request, options) => this.spawn(id, request, options));
+    const exec = (request: ExecRequest, options?: BackendCallOptions) => this.spawn(id, request, options);
+    return runCommand({ exec }, command, { clock: this.#context.clock });
   }
 
   /** Starts a command and gives its streams. The image's and the VM's env, user and workdir apply. */
