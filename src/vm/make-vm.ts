@@ -8,7 +8,7 @@ import { checkSnapshotFiles } from './snapshot-files.ts';
 import { sourceOf, usingSnapshot } from './snapshot-source.ts';
 import type { RestoreSpec, SnapshotRef, VmSpec } from './vm.ts';
 import type { VmBlueprint, VmIdentity, VmRecord } from './vm-records.ts';
-import { checkRestoreSpec, checkVmSpec } from './vm-spec.ts';
+import { checkKernelFiles, checkRestoreSpec, checkVmSpec } from './vm-spec.ts';
 
 /** Makes a VM from an image. */
 export async function createVm(
@@ -16,10 +16,11 @@ export async function createVm(
   spec: VmSpec,
   options: BackendCallOptions,
 ): Promise<VmRecord> {
-  const checked = await checkVmSpec(spec, context.host);
+  const checked = checkVmSpec(spec, context.host);
   const id = checked.id ?? generateId('vm', context.random);
   const backend = context.backends.default;
   return inNewVm(context, id, checked, options, async () => {
+    await checkKernelFiles(checked.kernel);
     const capabilities = await context.backends.capabilities(backend);
     if (checked.network === 'user') requireCapability(backend, capabilities, 'userNetwork');
     const imageOptions = imageCallOptions(options);

@@ -3,7 +3,13 @@ import { storageError } from '../store/index.ts';
 import type { BackendCallOptions, BackendVm } from './backend.ts';
 import { onTurn, recordTruth } from './change-status.ts';
 import { checkId, generateId, hex, snapshotRef } from './ids.ts';
-import { attach, beginJournal, type RuntimeContext, snapshotDir } from './runtime-context.ts';
+import {
+  attach,
+  beginJournal,
+  type RuntimeContext,
+  requireCapability,
+  snapshotDir,
+} from './runtime-context.ts';
 import { makeSnapshotDir, removeSnapshotDir, sealSnapshot } from './snapshot-files.ts';
 import type { SnapshotLifetime, SnapshotRecord } from './snapshot-records.ts';
 import type { VmRecord } from './vm-records.ts';
@@ -11,7 +17,7 @@ import type { VmRecord } from './vm-records.ts';
 export interface SnapshotOptions extends BackendCallOptions {
   /** @default generated */
   id?: string;
-  /** Whether memory is kept too, where there is any and the backend can. @default 'include' */
+  /** Whether memory is kept too, where there is any. @default 'include' where the backend can */
   memory?: 'include' | 'exclude';
 }
 
@@ -34,10 +40,11 @@ export async function takeSnapshot(
         details: { ref: snapshotRef(vmId, id) },
       });
     }
+    const memory = await memoryChoice(context, record, options.memory);
     const parent = record.lineUid === undefined ? undefined : context.snapshots.byUid(record.lineUid);
     // What the new one may build on must not be removed while it is being made.
     using _parent = parent && context.pins.hold(parent.uid);
-    return capture(context, record, { ...made, id, parent, options });
+    return capture(context, record, { ...made, id, memory, parent, options });
   });
 }
 
@@ -48,12 +55,13 @@ async function capture(
     uid: string;
     id: string;
     lifetime: SnapshotLifetime;
+    memory: 'include' | 'exclude';
     parent: SnapshotRecord | undefined;
-    options: SnapshotOptions;
+    options: BackendCallOptions;
   },
 ): Promise<SnapshotRecord> {
-  const { uid, id, lifetime, parent, options } = wanted;
-  const { signal, onProgress, memory = 'include' } = options;
+  const { uid, id, lifetime, memory, parent, options } = wanted;
+  const { signal, onProgress } = options;
   const dir = snapshotDir(context, uid);
   const seq = await beginJournal(context, { op: 'snapshot', vmId: vmRecord.id, snapshotUid: uid });
   let attached: BackendVm | undefined;
@@ -97,6 +105,19 @@ async function capture(
     await recordTruth(context, vmRecord.id, seq, attached, error);
     throw storageError(dir, error);
   }
+}
+
+/** @throws AlcoveError `Unsupported` when memory is asked for by name and the backend cannot keep it */
+async function memoryChoice(
+  context: RuntimeContext,
+  { backend: name }: VmRecord,
+  asked: SnapshotOptions['memory'],
+): Promise<'include' | 'exclude'> {
+  if (asked === 'exclude') return asked;
+  const backend = context.backends.named(name);
+  const capabilities = await context.backends.capabilities(backend);
+  if (asked === 'include') requireCapability(backend, capabilities, 'memorySnapshots');
+  return capabilities.memorySnapshots ? 'include' : 'exclude';
 }
 
 /** Removes the files of a snapshot that failed. What stays is removed at the next start: no row knows it. */

@@ -12,7 +12,7 @@ import { type Clock, systemClock } from '../host/index.ts';
 import type { ImageStore, KernelStore } from '../images/index.ts';
 import type { Database } from '../store/index.ts';
 import { Admission, type VmLimits } from './admission.ts';
-import type { BackendCallOptions, VmBackend } from './backend.ts';
+import type { BackendCallOptions, BackendCapabilities, VmBackend } from './backend.ts';
 import { destroyVm } from './destroy-vm.ts';
 import type { Failpoint } from './failpoints.ts';
 import { type ForkOptions, forkVm } from './fork-vm.ts';
@@ -133,6 +133,12 @@ export class VmRuntime implements AsyncDisposable {
   get capacity(): { limits: VmLimits; taken: VmLimits } {
     const { limits, taken } = this.#context.admission;
     return { limits: { ...limits }, taken };
+  }
+
+  /** What the backend of new VMs can do here. @throws AlcoveError `BackendUnavailable` */
+  async capabilities(): Promise<BackendCapabilities> {
+    const { backends } = this.#context;
+    return backends.capabilities(backends.default);
   }
 
   /** Makes a VM from an image. @throws AlcoveError `VmAlreadyExists`, `InvalidInput`, `AtCapacity`, `Unsupported`, `BackendUnavailable`, `ImageNotFound`, … */

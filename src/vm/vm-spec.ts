@@ -83,17 +83,16 @@ export interface CheckedSpec {
 }
 
 /**
- * Checks a whole spec, against the host too, and fills in the defaults.
+ * Checks a whole spec, against the host too, and fills in the defaults. Whether files are there, {@link checkKernelFiles} says.
  *
  * @throws AlcoveError `InvalidInput`, naming the field
  */
-export async function checkVmSpec(spec: VmSpec, host: HostFacts): Promise<CheckedSpec> {
+export function checkVmSpec(spec: VmSpec, host: HostFacts): CheckedSpec {
   const given = parse(vmSchema, spec, 'spec');
   const { cpus = 1, memoryMiB = 256, diskMiB = 2048 } = given;
   requireAtMost('cpus', cpus, host.cores, 'cores');
   requireAtMost('memoryMiB', memoryMiB, host.memoryMiB, 'MiB of memory');
   requireAtMost('diskMiB', diskMiB, host.diskMiB, 'MiB of disk');
-  for (const field of ['kernel', 'modules', 'initramfs'] as const) await requireReadable(field, given[field]);
   return {
     id: given.id,
     image: given.image,
@@ -110,6 +109,17 @@ export async function checkVmSpec(spec: VmSpec, host: HostFacts): Promise<Checke
     },
     bootArgs: given.bootArgs ?? [],
   };
+}
+
+/** @throws AlcoveError `InvalidInput`, naming the field, for a file of one's own that cannot be read */
+export async function checkKernelFiles({
+  kernelPath,
+  modulesDir,
+  initramfsPath,
+}: KernelRequest): Promise<void> {
+  await requireReadable('kernel', kernelPath);
+  await requireReadable('modules', modulesDir);
+  await requireReadable('initramfs', initramfsPath);
 }
 
 /** @throws AlcoveError `InvalidInput`, naming the field */

@@ -1,0 +1,50 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { ManualClock, MemoryBackend, type MemoryBackendOptions } from '../../src/backends/memory/index.ts';
+import { Database } from '../../src/store/index.ts';
+import { openVmRuntime } from '../../src/vm/index.ts';
+import { fakeImages, fakeKernels } from '../vm/fake-stores.ts';
+import { roomyHost } from '../vm/runtime-fixture.ts';
+import { describeBackend } from './describe-backend.ts';
+import type { ConformanceHarness } from './harness.ts';
+import { scriptGuestLines } from './memory-guest-lines.ts';
+
+async function memoryHarness(options: MemoryBackendOptions = {}): Promise<ConformanceHarness> {
+  const root = mkdtempSync(join(tmpdir(), 'alcove-conformance-'));
+  const stateDir = { root, vmsDir: join(root, 'vms'), snapshotsDir: join(root, 'snapshots') };
+  mkdirSync(stateDir.vmsDir);
+  mkdirSync(stateDir.snapshotsDir);
+  const database = new Database(join(root, 'alcove.db'));
+  const clock = new ManualClock();
+  let backend = new MemoryBackend({ clock, ...options });
+  scriptGuestLines(() => backend);
+  return {
+    image: 'builtin',
+    passTime: (ms) => clock.advance(ms),
+    async open() {
+      backend = backend.restarted();
+      return openVmRuntime({
+        database,
+        stateDir,
+        backends: [backend],
+        defaultBackend: 'memory',
+        images: fakeImages('builtin'),
+        kernels: fakeKernels,
+        clock,
+        hostFacts: roomyHost,
+        warn: (message) => expect.unreachable(message),
+      });
+    },
+    async cleanUp() {
+      expect(backend.running).toEqual([]);
+      database.close();
+      rmSync(root, { recursive: true });
+    },
+  };
+}
+
+describeBackend('memory', () => memoryHarness());
+describeBackend('memory, whose snapshots build on each other', () => memoryHarness({ incremental: 'yes' }));
+describeBackend('memory, without any capability', () => memoryHarness({ capabilities: {} }));
