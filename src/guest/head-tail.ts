@@ -1,3 +1,5 @@
+import { restOfCharacter, wholeCharacters } from './utf8.ts';
+
 /**
  * Keeps the first and the last bytes of an output of any length, each up to half of a cap. What it holds grows with
  * what came, up to the cap.
@@ -35,7 +37,7 @@ export class HeadTail {
       return { bytes: Buffer.concat([head, tail]), droppedBytes: 0 };
     }
     const start = head.subarray(0, wholeCharacters(head));
-    const end = tail.subarray(continuationBytes(tail));
+    const end = tail.subarray(restOfCharacter(tail));
     const droppedBytes = this.#totalBytes - start.length - end.length;
     return { bytes: Buffer.concat([start, leftOutMark(droppedBytes), end]), droppedBytes };
   }
@@ -44,25 +46,6 @@ export class HeadTail {
 /** What stands where output was left out. */
 export function leftOutMark(bytes: number): Buffer {
   return Buffer.from(`\n… ${bytes} bytes left out …\n`);
-}
-
-/** Length of the longest beginning of `bytes` that does not end inside a character of UTF-8. */
-export function wholeCharacters(bytes: Uint8Array): number {
-  // The lead byte of a character that is cut lies among the last three bytes.
-  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
-    const byte = bytes[bytes.length - back] ?? 0;
-    if ((byte & 0xc0) === 0x80) continue;
-    const needed = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
-    return needed > back ? bytes.length - back : bytes.length;
-  }
-  return bytes.length;
-}
-
-/** How many bytes at the beginning are the rest of a character that is cut: at most three. */
-function continuationBytes(bytes: Uint8Array): number {
-  let count = 0;
-  while (count < 3 && ((bytes[count] ?? 0) & 0xc0) === 0x80) count++;
-  return count;
 }
 
 /** The last bytes of a stream. */

@@ -31,7 +31,7 @@ const backstopMarginMs = 5_000;
  * const { stdout } = await runCommand(guest, { command: 'uname -r', timeoutMs: 5_000, nonZeroExit: 'error' });
  */
 export async function runCommand(
-  channel: GuestChannel,
+  channel: Pick<GuestChannel, 'exec'>,
   options: RunOptions,
   { clock = systemClock }: { clock?: Clock } = {},
 ): Promise<ExecResult> {
@@ -72,7 +72,7 @@ class CommandRun {
     this.#cancelBackstop = this.#armBackstop(clock);
   }
 
-  async through(channel: GuestChannel): Promise<ExecResult> {
+  async through(channel: Pick<GuestChannel, 'exec'>): Promise<ExecResult> {
     let exit: ExecExit;
     try {
       const stdin = this.#options.input === undefined ? 'none' : 'pipe';
