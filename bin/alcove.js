@@ -13,7 +13,7 @@ start();
 function start() {
   const main = here('../dist/cli/main.js');
   if (!existsSync(main)) {
-    fail('it has not been built: ' + main + ' is not there', 'npm run build');
+    fail(`it has not been built: ${main} is not there`, 'npm run build');
   } else if (isRecent(process.versions.node)) {
     silenceSqliteWarning();
     import(pathToFileURL(main).href).catch((error) => {
@@ -23,10 +23,7 @@ function start() {
     const node = bundledNode();
     if (node) runWith(node);
     else
-      fail(
-        'Node ' + process.versions.node + ' is too old; it needs ' + oldest.join('.') + ' or newer',
-        'npm install',
-      );
+      fail(`Node ${process.versions.node} is too old; it needs ${oldest.join('.')} or newer`, 'npm install');
   }
 }
 
@@ -45,12 +42,13 @@ function bundledNode() {
 
 /** Runs this file again with another Node, which has the terminal, the signals and the last word on the exit. */
 function runWith(node) {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'];
+  // Before the other starts: a signal that came between would end this one and leave the other alone.
+  for (const signal of signals) process.on(signal, () => child.kill(signal));
   const child = spawn(node, [fileURLToPath(import.meta.url)].concat(process.argv.slice(2)), {
     stdio: 'inherit',
   });
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'];
-  for (const signal of signals) process.on(signal, () => child.kill(signal));
-  child.on('error', (error) => fail('cannot start ' + node + ': ' + error.message, 'npm install'));
+  child.on('error', (error) => fail(`cannot start ${node}: ${error.message}`, 'npm install'));
   child.on('exit', (code, signal) => {
     if (signal === null) process.exit(code);
     process.removeAllListeners(signal);
@@ -78,6 +76,6 @@ function here(path) {
 }
 
 function fail(message, command) {
-  process.stderr.write('alcove: ' + message + '\n  ' + command + '\n');
+  process.stderr.write(`alcove: ${message}\n  ${command}\n`);
   process.exitCode = failed;
 }
