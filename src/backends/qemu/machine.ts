@@ -5,10 +5,12 @@ import { isAlive } from '../../host/index.ts';
 import type { ConsoleLog } from './console-log.ts';
 import { killProcess, waitForEnd } from './end-process.ts';
 import { consoleBytes, consoleChardev } from './machine-args.ts';
+import { boundLog, lastLogLines } from './qemu-log.ts';
 import { readRing } from './qmp-commands.ts';
 import { QmpConnection, type QmpEvent } from './qmp-connection.ts';
-import { lastLogLines } from './spawn-qemu.ts';
 import type { VmPlaces } from './vm-places.ts';
+
+const logWatchMs = 30_000;
 
 export interface MachineOptions {
   process: ProcessIdentity;
@@ -30,6 +32,8 @@ export class Machine {
   readonly ended: Promise<string>;
   readonly #options: MachineOptions;
   #finishing: Promise<void> | undefined;
+  #released: 'no' | 'yes' = 'no';
+  #stopWatching: () => void = () => undefined;
 
   private constructor(options: MachineOptions, qmp: QmpConnection, shutdown: Promise<QmpEvent>) {
     this.#options = options;
@@ -39,6 +43,8 @@ export class Machine {
       shutdown.then((event) => this.#describeShutdown(event)),
       qmp.closed.then((error) => this.#describeDeath(error)),
     ]);
+    void qmp.closed.then(() => this.#stopWatching());
+    this.#watchLog();
   }
 
   /** Connects to the monitor of a process that runs. @throws AlcoveError `VmFailed` with QEMU's own last words */
@@ -93,7 +99,17 @@ export class Machine {
 
   /** Lets go of the process without ending it. */
   release(): void {
+    this.#released = 'yes';
     this.qmp[Symbol.dispose]();
+  }
+
+  /** QEMU says little, but a guest may find out how to make it say more. */
+  #watchLog(): void {
+    const { clock, places } = this.#options;
+    this.#stopWatching = clock.timer(logWatchMs, () => {
+      boundLog(places.logPath);
+      this.#watchLog();
+    });
   }
 
   async #finish(how: 'flush' | 'kill'): Promise<void> {
@@ -131,6 +147,7 @@ export class Machine {
 
   async #describeDeath(error: Error): Promise<string> {
     const { clock, exit, places } = this.#options;
+    if (this.#released === 'yes') return 'it was let go';
     if (!(await waitForEnd(this.process, 1000, clock)))
       return `the monitor connection to its QEMU process broke: ${error.message}`;
     const how = exit ? ` (${await exit})` : '';

@@ -102,6 +102,7 @@ class QemuBackend implements VmBackend, QemuVmContext {
           root: host.uids ? "the VM's disk only" : 'the whole file system',
           seccomp: 'on',
           limits: describeLimits(host),
+          userNetwork: "reaches the host's own services, those on its loopback too",
           firmware: host.qemu.qboot ? 'qboot' : 'SeaBIOS',
         },
         capabilities: { userNetwork: true, pause: true },

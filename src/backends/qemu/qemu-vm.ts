@@ -14,7 +14,8 @@ import type { AcceleratorChoice } from './accelerator.ts';
 import { bootMachine } from './boot-machine.ts';
 import { ConsoleLog } from './console-log.ts';
 import { checkLayers } from './disk-layers.ts';
-import { abandonable, type GuestConnector, GuestLine } from './guest-line.ts';
+import { type GuestConnector, GuestLine } from './guest-line.ts';
+import { pauseMachine, type RunningMachine, resumeMachine, shutDownGuest } from './guest-power.ts';
 import type { Machine } from './machine.ts';
 import type { QemuHost } from './probe-host.ts';
 import { queryRunState } from './qmp-commands.ts';
@@ -37,9 +38,6 @@ export interface QemuVmContext {
   forget(vm: QemuVm): void;
 }
 
-/** A guest that was told to power off gets so long on top of the grace its processes have, in ms. */
-const powerOffMs = 10_000;
-
 /** One VM of the QEMU backend. See {@link BackendVm} for what each call promises. */
 export class QemuVm implements BackendVm, DiskOwner {
   readonly places: VmPlaces;
@@ -47,7 +45,7 @@ export class QemuVm implements BackendVm, DiskOwner {
   readonly #request: CreateRequest;
   readonly #listeners = new Set<(reason: string) => void>();
   #record: VmRecord;
-  #running: { machine: Machine; line: GuestLine } | undefined;
+  #running: RunningMachine | undefined;
   /** Clearing up after a machine that ended by itself. */
   #clearing: Promise<void> = Promise.resolve();
   #console: ConsoleLog;
@@ -172,32 +170,18 @@ export class QemuVm implements BackendVm, DiskOwner {
     this.#running = undefined;
     if (running) {
       // Without the guest's help it ends by force; what its disk then lacks is what no one had flushed.
-      await this.#shutDownGuest(running, request.graceMs).catch(() => undefined);
+      await shutDownGuest(running, request.graceMs, this.#context.clock).catch(() => undefined);
       this.#clear(running);
     }
     await this.#cleared();
   }
 
   async pause(options: BackendCallOptions = {}): Promise<void> {
-    const { machine, line } = this.#live();
-    const guest = await line.channel(options.signal);
-    // The guest stays frozen for as long as it is paused (its own time stands still, so it does not thaw itself):
-    // a snapshot of the paused machine then has a clean disk.
-    await guest.freeze(options);
-    try {
-      await machine.qmp.execute('stop');
-    } catch (error) {
-      await guest.thaw().catch(() => undefined); // It thaws by itself.
-      throw error;
-    }
+    await pauseMachine(this.#live(), options.signal);
   }
 
   async resume(options: BackendCallOptions = {}): Promise<void> {
-    const { machine, line } = this.#live();
-    await machine.qmp.execute('cont');
-    const guest = await line.channel(options.signal);
-    await guest.thaw(options);
-    await guest.setClock(this.#context.clock.now(), options);
+    await resumeMachine(this.#live(), this.#context.clock, options.signal);
   }
 
   async snapshot(
@@ -209,7 +193,8 @@ export class QemuVm implements BackendVm, DiskOwner {
         details: { capability: 'memorySnapshots' },
       });
     const { signal } = options;
-    if (signal?.aborted) throw cancelled(`the snapshot of ${this.id}`, signal);
+    const what = `the snapshot of ${this.id}`;
+    if (signal?.aborted) throw cancelled(what, signal);
     const host = await this.#context.host(options);
     const running = this.#running;
     options.onProgress?.('freezing the disk');
@@ -227,7 +212,9 @@ export class QemuVm implements BackendVm, DiskOwner {
       await freezeDiskOff(this);
     }
     options.onProgress?.('keeping the layers');
-    const files = await exportSnapshot(this, request.dir, signal);
+    const files = await exportSnapshot(this, request.dir, signal).catch((error: unknown) => {
+      throw signal?.aborted ? cancelled(what, signal) : error;
+    });
     return diskSnapshotManifest(this.#request, host.qemu.text, files);
   }
 
@@ -270,39 +257,12 @@ export class QemuVm implements BackendVm, DiskOwner {
     running?.machine.release();
   }
 
-  #live(): { machine: Machine; line: GuestLine } {
+  #live(): RunningMachine {
     if (this.#running) return this.#running;
     throw new AlcoveError('GuestUnreachable', `${this.id} is not running`);
   }
 
-  /** Asks the guest to power off and waits until it has, within the grace. A paused one goes on for that long. */
-  async #shutDownGuest(
-    { machine, line }: { machine: Machine; line: GuestLine },
-    graceMs: number,
-  ): Promise<void> {
-    if (graceMs <= 0) return;
-    const paused = (await queryRunState(machine.qmp)) === 'paused';
-    if (paused) await machine.qmp.execute('cont');
-    const { clock } = this.#context;
-    const late = new AbortController();
-    const stopTimer = clock.timer(graceMs + powerOffMs, () => late.abort(new Error('no time left')));
-    try {
-      const asked = (async () => {
-        const guest = await line.channel(late.signal);
-        if (paused) await guest.thaw({ signal: late.signal });
-        await guest.shutdown({ graceMs, signal: late.signal });
-      })();
-      // The machine may end before the answer has come through; the answer alone does not end it.
-      await Promise.race([
-        machine.ended,
-        asked.then(() => abandonable(machine.ended, 'powering off', late.signal)),
-      ]);
-    } finally {
-      stopTimer();
-    }
-  }
-
-  #clear({ machine, line }: { machine: Machine; line: GuestLine }): void {
+  #clear({ machine, line }: RunningMachine): void {
     const clear = async () => {
       const cgroups = readRunRecord(this.places.runPath)?.cgroups ?? [];
       await machine.finish();

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { AlcoveError } from '../../errors.ts';
 import { identifyProcess, type ProcessIdentity, toolMissing, toolPath } from '../../host/index.ts';
 import { cgroupFiles, joinCgroups, makeCgroups } from './cgroup-limits.ts';
 import { type MachinePlan, machineArgs, translationMiB } from './machine-args.ts';
 import type { QemuHost } from './probe-host.ts';
+import { lastLogLines, openLog } from './qemu-log.ts';
 import { writeRunRecord } from './run-record.ts';
 import { MiB } from './sizes.ts';
 
@@ -58,7 +59,7 @@ export async function spawnQemu(host: QemuHost, plan: MachinePlan): Promise<Spaw
   mkdirSync(places.socketDir, { recursive: true, mode: 0o700 });
   inCgroups(() => makeCgroups(groups));
 
-  const log = openSync(places.logPath, 'w', 0o600);
+  const log = openLog(places.logPath);
   let child: ChildProcess;
   try {
     const [program, args] = limitedCommand(host, plan);
@@ -111,15 +112,6 @@ export function describeLimits(host: QemuHost): string {
       return `cgroup v1: ${Object.keys(host.cgroups.parents).join(', ')}`;
     case 'none':
       return `prlimit: address space${host.uids ? ', processes' : ''}; no limit on CPU (${host.cgroups.reason})`;
-  }
-}
-
-/** The last lines QEMU wrote to its log. */
-export function lastLogLines(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').slice(-4096).trim().split('\n').slice(-5).join('\n');
-  } catch {
-    return '';
   }
 }
 
