@@ -1,0 +1,158 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { type FailpointName, failpoints, type VmRuntime } from '../../src/vm/index.ts';
+import { openFixture, type RuntimeFixture } from './runtime-fixture.ts';
+
+/** A call that passes every step of its kind, on a VM that is brought into place first. */
+interface Scenario {
+  prepare?(runtime: VmRuntime): Promise<unknown>;
+  call(runtime: VmRuntime): Promise<unknown>;
+}
+
+const started = async (runtime: VmRuntime) => {
+  await runtime.create({ id: 'vm', image: 'builtin' });
+  await runtime.start('vm');
+  await runtime.exec('vm', { command: 'write /root/note kept' });
+  await runtime.exec('vm', { command: 'sync' });
+};
+
+const scenarios: Readonly<Record<string, Scenario>> = {
+  create: { call: (runtime) => runtime.create({ id: 'vm', image: 'builtin' }) },
+  start: {
+    prepare: (runtime) => runtime.create({ id: 'vm', image: 'builtin' }),
+    call: (runtime) => runtime.start('vm'),
+  },
+  stop: { prepare: started, call: (runtime) => runtime.stop('vm') },
+  pause: { prepare: started, call: (runtime) => runtime.pause('vm') },
+  resume: {
+    prepare: async (runtime) => {
+      await started(runtime);
+      await runtime.pause('vm');
+    },
+    call: (runtime) => runtime.resume('vm'),
+  },
+  snapshot: { prepare: started, call: (runtime) => runtime.snapshot('vm', { id: 's' }) },
+  destroy: { prepare: started, call: (runtime) => runtime.destroy('vm') },
+  'remove-snapshot': {
+    prepare: async (runtime) => {
+      await started(runtime);
+      await runtime.snapshot('vm', { id: 's' });
+    },
+    call: (runtime) => runtime.snapshots.remove('vm/s'),
+  },
+};
+
+/** Brings a VM into place, calls, and lets the engine die at a step of the call. */
+async function dieAt(step: FailpointName): Promise<RuntimeFixture> {
+  let armed = false;
+  const reached = Promise.withResolvers<void>();
+  const fixture = await openFixture({
+    failpoint: (name) => {
+      if (!armed || name !== step) return undefined;
+      reached.resolve();
+      return new Promise(() => undefined);
+    },
+  });
+  const scenario = scenarios[step.slice(0, step.indexOf('.'))];
+  await scenario?.prepare?.(fixture.runtime);
+  armed = true;
+  const call = scenario?.call(fixture.runtime);
+  await Promise.race([reached.promise, call?.then(() => expect.unreachable(`${step} was not passed`))]);
+  armed = false;
+  return fixture;
+}
+
+/** What must hold after every crash, whatever it cut short. */
+async function expectPromises(fixture: RuntimeFixture): Promise<void> {
+  const { runtime, backend, root } = fixture;
+  const vms = await runtime.list();
+  const snapshots = await runtime.snapshots.list();
+  const present = vms.filter(({ status }) => status !== 'destroyed');
+  const active = vms.filter(({ status }) => status === 'running' || status === 'paused');
+  // Nothing leaks, nothing running is lost: machines, directories, journal and room agree with what is listed.
+  expect(backend.running).toEqual(active.map(({ id }) => id));
+  expect(readdirSync(join(root, 'vms')).sort()).toEqual(present.map(({ id }) => id));
+  expect(readdirSync(join(root, 'snapshots'))).toHaveLength(snapshots.length);
+  expect(fixture.database.prepare('SELECT * FROM vm_journal').all()).toEqual([]);
+  expect(runtime.capacity.taken).toEqual({
+    vms: present.length,
+    memoryMiB: active.length * 256,
+    diskMiB: present.length * 2048,
+  });
+  for (const { ref } of snapshots) {
+    const copy = await runtime.restore(ref);
+    await runtime.destroy(copy.id);
+  }
+  // The next opening finds nothing left to mend.
+  expect((await fixture.reopen()).mended).toEqual([]);
+  expect(fixture.warnings).toEqual([]);
+}
+
+describe('an engine that is killed', () => {
+  test.for(failpoints)('at %s keeps every promise', async (step) => {
+    await using fixture = await dieAt(step);
+    await fixture.crash();
+    await expectPromises(fixture);
+  });
+
+  test.for(failpoints)('at %s, and whose machines lose power with it, keeps every promise', async (step) => {
+    await using fixture = await dieAt(step);
+    fixture.backend.losePower();
+    await fixture.crash();
+    expect(fixture.backend.running).toEqual([]);
+    await expectPromises(fixture);
+  });
+
+  test.for(failpoints)('at %s does not lose what it had reported', async (step) => {
+    await using fixture = await dieAt(step);
+    const before = fixture.runtime;
+    const reported = { vms: await before.list(), snapshots: await before.snapshots.list() };
+    await fixture.crash();
+    const call = step.slice(0, step.indexOf('.'));
+    for (const vm of reported.vms) {
+      const found = await fixture.runtime.get(vm.id);
+      if (call === 'destroy') expect(found?.status).toBe('destroyed');
+      else if (step.endsWith('.committed')) expect(found).toEqual(vm);
+      else expect(found).toMatchObject({ id: vm.id, createdAtMs: vm.createdAtMs });
+    }
+    expect(await fixture.runtime.snapshots.list()).toEqual(reported.snapshots);
+  });
+
+  test('in the middle of a snapshot lets the VM go on', async () => {
+    await using fixture = await openFixture();
+    await started(fixture.runtime);
+    const hung = fixture.backend.hang('snapshot.middle');
+    void fixture.runtime.snapshot('vm', { id: 's' });
+    await hung.reached;
+    const runtime = await fixture.crash();
+    expect(runtime.mended).toEqual(['VM vm: removed a snapshot that was not finished']);
+    expect(await runtime.get('vm')).toMatchObject({ status: 'running', snapshots: [] });
+    expect((await runtime.exec('vm', { command: 'cat /root/note' })).stdout).toBe('kept');
+  });
+
+  test('while a VM runs finds out that it has ended meanwhile', async () => {
+    await using fixture = await openFixture();
+    await started(fixture.runtime);
+    fixture.backend = fixture.backend.restarted(); // The old engine hears of nothing any more.
+    fixture.backend.dieByItself('vm', 'killed by somebody');
+    const runtime = await fixture.crash();
+    expect(await runtime.get('vm')).toMatchObject({
+      status: 'stopped',
+      reason: 'its machine was gone when the engine came back',
+    });
+    expect(runtime.mended).toEqual([
+      'VM vm: was running, is stopped, because its machine was gone when the engine came back',
+    ]);
+    expect(runtime.capacity.taken.memoryMiB).toBe(0);
+  });
+
+  test('twice while it mends still mends in the end', async () => {
+    await using fixture = await dieAt('destroy.ended');
+    const hang = (name: string) => (name === 'destroy.removed' ? new Promise<void>(() => undefined) : undefined);
+    void fixture.crash({ failpoint: hang });
+    while (existsSync(join(fixture.root, 'vms', 'vm'))) await new Promise((resolve) => setImmediate(resolve));
+    await fixture.crash();
+    await expectPromises(fixture);
+  });
+});
