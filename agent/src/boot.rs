@@ -1,0 +1,5 @@
+pub fn main() -> ! {
+    loop {
+        std::thread::park();
+    }
+}

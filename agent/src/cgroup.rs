@@ -1,0 +1,219 @@
+//! A cgroup per command. They are made ahead of need and removed later, so that neither costs a command anything.
+
+use crate::failure::{EBUSY, ENOENT};
+use crate::sys;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
+
+/// Cgroups kept ready for the next commands.
+const SPARE: usize = 2;
+const MOUNT: &str = "/sys/fs/cgroup";
+/// All commands' cgroups stand in this one, whose `pids.max` leaves the agent room in any fork bomb.
+const PARENT: &str = "/sys/fs/cgroup/alcove";
+
+pub struct Cgroups {
+    parent: OwnedFd,
+    pids_max: Option<u64>,
+    spare: Vec<Cgroup>,
+    retired: Vec<CString>,
+    last: u64,
+}
+
+pub struct Cgroup {
+    name: CString,
+    directory: OwnedFd,
+    events: OwnedFd,
+}
+
+impl Cgroups {
+    /// Takes over a cgroup2 mount at its usual place. `task_limit` is what the kernel could run at most.
+    pub fn open(task_limit: u64) -> io::Result<Cgroups> {
+        let root = sys::open(MOUNT.as_bytes(), sys::O_RDONLY | sys::O_DIRECTORY, 0)?;
+        // Without the controller there is no limit on processes, and everything else works.
+        let mut with_pids = write_file(root.as_raw_fd(), "cgroup.subtree_control", b"+pids").is_ok();
+        match sys::mkdir_at(sys::AT_FDCWD, &sys::c_path(PARENT.as_bytes())?, 0o755) {
+            Err(error) if sys::errno_of(&error) != crate::failure::EEXIST => return Err(error),
+            _ => {}
+        }
+        let parent = sys::open(PARENT.as_bytes(), sys::O_RDONLY | sys::O_DIRECTORY, 0)?;
+        let fd = parent.as_raw_fd();
+        if with_pids {
+            // One command may take most, and together they leave some for the agent and the kernel.
+            let all = (task_limit * 95 / 100).to_string();
+            with_pids = write_file(fd, "pids.max", all.as_bytes()).is_ok()
+                && write_file(fd, "cgroup.subtree_control", b"+pids").is_ok();
+        }
+        let pids_max = if with_pids { Some(task_limit * 85 / 100) } else { None };
+        Ok(Cgroups { parent, pids_max, spare: Vec::new(), retired: Vec::new(), last: 0 })
+    }
+
+    pub fn take(&mut self) -> io::Result<Cgroup> {
+        match self.spare.pop() {
+            Some(cgroup) => Ok(cgroup),
+            None => self.make(),
+        }
+    }
+
+    /// Gives back the cgroup of a command that has ended; it is removed at leisure.
+    pub fn retire(&mut self, cgroup: Cgroup) {
+        self.retired.push(cgroup.name);
+    }
+
+    /// Does what was put off: removes retired cgroups, makes spare ones.
+    pub fn maintain(&mut self) {
+        let parent = self.parent.as_raw_fd();
+        self.retired.retain(|name| remove_tree(parent, name).is_err());
+        while self.spare.len() < SPARE {
+            match self.make() {
+                Ok(cgroup) => self.spare.push(cgroup),
+                Err(_) => return,
+            }
+        }
+    }
+
+    pub fn needs_maintenance(&self) -> bool {
+        self.spare.len() < SPARE || !self.retired.is_empty()
+    }
+
+    fn make(&mut self) -> io::Result<Cgroup> {
+        self.last += 1;
+        let name = sys::c_path(format!("c{}", self.last).as_bytes())?;
+        let parent = self.parent.as_raw_fd();
+        sys::mkdir_at(parent, &name, 0o755)?;
+        let directory = sys::open_at(parent, &name, sys::O_RDONLY | sys::O_DIRECTORY, 0)?;
+        let events = open_file(directory.as_raw_fd(), "cgroup.events", sys::O_RDONLY)?;
+        if let Some(max) = self.pids_max {
+            write_file(directory.as_raw_fd(), "pids.max", max.to_string().as_bytes())?;
+        }
+        Ok(Cgroup { name, directory, events })
+    }
+}
+
+impl Cgroup {
+    pub fn fd(&self) -> RawFd {
+        self.directory.as_raw_fd()
+    }
+
+    /// The file by which a process moves itself in, for kernels that cannot clone into a cgroup.
+    pub fn door(&self) -> io::Result<OwnedFd> {
+        open_file(self.fd(), "cgroup.procs", sys::O_WRONLY)
+    }
+
+    /// Whether no process lives in it or below it. Zombies do not count.
+    pub fn is_empty(&self) -> bool {
+        let mut buffer = [0u8; 128];
+        match sys::pread(self.events.as_raw_fd(), &mut buffer, 0) {
+            Ok(count) => buffer[..count].split(|&byte| byte == b'\n').any(|line| line == b"populated 0"),
+            // The directory is gone, and a cgroup with processes cannot be removed.
+            Err(_) => true,
+        }
+    }
+
+    /// Kills all that is in it and below it, forks under way included (5.14+; else freeze, kill each, thaw).
+    pub fn kill(&self) {
+        match write_file(self.fd(), "cgroup.kill", b"1") {
+            Err(error) if sys::errno_of(&error) == ENOENT => {
+                let _ = write_file(self.fd(), "cgroup.freeze", b"1");
+                self.signal(sys::SIGKILL);
+                let _ = write_file(self.fd(), "cgroup.freeze", b"0");
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends a signal to every process, looking again until nobody new has turned up.
+    pub fn signal(&self, signal: i32) {
+        let mut told: Vec<i32> = Vec::new();
+        for _ in 0..8 {
+            let mut news = false;
+            for pid in self.processes() {
+                if !told.contains(&pid) {
+                    told.push(pid);
+                    news = true;
+                    let _ = sys::kill(pid, signal);
+                }
+            }
+            if !news {
+                return;
+            }
+        }
+    }
+
+    fn processes(&self) -> Vec<i32> {
+        let mut pids = Vec::new();
+        let mut below: Vec<Vec<u8>> = vec![b".".to_vec()];
+        while let Some(path) = below.pop() {
+            let name = match sys::c_path(&path) {
+                Ok(name) => name,
+                Err(_) => continue,
+            };
+            let directory = match sys::open_at(self.fd(), &name, sys::O_RDONLY | sys::O_DIRECTORY, 0) {
+                Ok(directory) => directory,
+                Err(_) => continue,
+            };
+            if let Ok(text) = read_file(directory.as_raw_fd(), "cgroup.procs") {
+                let numbers = text.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+                pids.extend(numbers.filter_map(|line| line.parse::<i32>().ok()).filter(|&pid| pid > 1));
+            }
+            for child in child_cgroups(directory.as_raw_fd()) {
+                let mut path = path.clone();
+                path.push(b'/');
+                path.extend_from_slice(child.as_bytes());
+                below.push(path);
+            }
+        }
+        pids
+    }
+}
+
+fn child_cgroups(directory: RawFd) -> Vec<CString> {
+    let names = sys::names_in(directory).unwrap_or_default();
+    let is_dir = |name: &CString| sys::stat_at(directory, name).map_or(false, |stat| stat.is_dir());
+    // Interface files all have a dot in their names after a controller's; asking the kernel is as good and sure.
+    names.into_iter().filter(is_dir).collect()
+}
+
+/// Removes a cgroup and those that a command made below it. `Err` when something still lives there.
+fn remove_tree(parent: RawFd, name: &CStr) -> io::Result<()> {
+    match sys::unlink_at(parent, name, sys::AT_REMOVEDIR) {
+        Err(error) if sys::errno_of(&error) == EBUSY => {}
+        Err(error) if sys::errno_of(&error) == ENOENT => return Ok(()),
+        other => return other,
+    }
+    // Deepest last in `found`; removal goes backwards.
+    let mut found = vec![name.to_bytes().to_vec()];
+    let mut at = 0;
+    while at < found.len() && found.len() < 4096 {
+        let directory = sys::open_at(parent, &sys::c_path(&found[at])?, sys::O_RDONLY | sys::O_DIRECTORY, 0)?;
+        for child in child_cgroups(directory.as_raw_fd()) {
+            let mut path = found[at].clone();
+            path.push(b'/');
+            path.extend_from_slice(child.as_bytes());
+            found.push(path);
+        }
+        at += 1;
+    }
+    for path in found.iter().rev() {
+        sys::unlink_at(parent, &sys::c_path(path)?, sys::AT_REMOVEDIR)?;
+    }
+    Ok(())
+}
+
+fn open_file(directory: RawFd, name: &str, flags: i32) -> io::Result<OwnedFd> {
+    sys::open_at(directory, &sys::c_path(name.as_bytes())?, flags, 0)
+}
+fn write_file(directory: RawFd, name: &str, value: &[u8]) -> io::Result<()> {
+    sys::write(open_file(directory, name, sys::O_WRONLY)?.as_raw_fd(), value).map(|_| ())
+}
+fn read_file(directory: RawFd, name: &str) -> io::Result<Vec<u8>> {
+    let file = open_file(directory, name, sys::O_RDONLY)?;
+    let mut out = Vec::new();
+    let mut buffer = [0u8; 4096];
+    loop {
+        match sys::read(file.as_raw_fd(), &mut buffer)? {
+            0 => return Ok(out),
+            count => out.extend_from_slice(&buffer[..count]),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What every thread knows of the machine it serves: a VM of ours, or (for tests) just a process on a host.
+
+use crate::account::Account;
+use crate::freeze::Freezer;
+use crate::locks::lock;
+use crate::protocol::*;
+use crate::spawn::Identity;
+use crate::sys;
+use crate::tlv::Tlvs;
+use std::os::unix::io::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// PID 1 of a virtual machine.
+    Vm,
+    /// A process among others: nothing of the machine is changed.
+    Host,
+}
+
+pub struct Guest {
+    pub place: Place,
+    pub freezer: Freezer,
+    ready: AtomicBool,
+    boot_id: String,
+    kernel: String,
+    default_user: String,
+    ids: (u32, u32),
+    has_groups: bool,
+    debug: bool,
+    /// The root of the writable file system (of the upper one, below an overlay).
+    writable_root: Mutex<Option<OwnedFd>>,
+}
+
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+impl Guest {
+    pub fn new(place: Place, debug: bool) -> Guest {
+        let random = sys::random_name_bytes();
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let ids = sys::effective_ids();
+        Guest {
+            place,
+            freezer: Freezer::default(),
+            ready: AtomicBool::new(false),
+            boot_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+            kernel: kernel.trim().to_string(),
+            default_user: if place == Place::Vm { "root".into() } else { ids.0.to_string() },
+            ids,
+            has_groups: sys::has_groups(),
+            debug,
+            writable_root: Mutex::new(None),
+        }
+    }
+
+    pub fn is_vm(&self) -> bool {
+        self.place == Place::Vm
+    }
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    pub fn set_writable_root(&self, fd: OwnedFd) {
+        *lock(&self.writable_root) = Some(fd);
+    }
+    /// Another descriptor of the writable file system's root.
+    pub fn writable_root(&self) -> Option<OwnedFd> {
+        lock(&self.writable_root).as_ref().and_then(|fd| fd.try_clone().ok())
+    }
+
+    /// What SYNC_ACK says after the nonce.
+    pub fn hello(&self) -> Tlvs {
+        Tlvs::new()
+            .u32(TAG_PROTOCOL, PROTOCOL_VERSION)
+            .bytes(TAG_VERSION, VERSION.as_bytes())
+            .bytes(TAG_BOOT_ID, self.boot_id.as_bytes())
+            .u8(TAG_READY, u8::from(self.is_ready()))
+            .bytes(TAG_KERNEL, self.kernel.as_bytes())
+    }
+
+    /// Whose commands are when nobody is named.
+    pub fn default_user(&self) -> &str {
+        &self.default_user
+    }
+
+    /// What a child must change to be `account`; `None` when it is that already.
+    pub fn identity_for(&self, account: &Account) -> Option<Identity> {
+        let same_ids = (account.uid, account.gid) == self.ids;
+        let may_not_change = !self.is_vm() && self.ids.0 != 0;
+        if same_ids && account.groups.is_empty() && !self.has_groups {
+            return None;
+        }
+        if may_not_change && account.uid == self.ids.0 {
+            return None;
+        }
+        Some(Identity { uid: account.uid, gid: account.gid, groups: account.groups.clone() })
+    }
+
+    /// Open files of a command: room for servers, and a soft limit that programs which close "all" can bear.
+    pub fn command_open_files(&self) -> Option<sys::Limit> {
+        let vm = sys::Limit { soft: 65_536, hard: 1_048_576 };
+        self.is_vm().then_some(vm)
+    }
+
+    /// On the console, only when asked for: a serial console costs milliseconds a line under emulation.
+    pub fn log(&self, message: &str) {
+        if self.debug {
+            eprintln!("alcove-agent: {message}");
+        }
+    }
+}

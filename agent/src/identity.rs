@@ -1,0 +1,162 @@
+//! Who and when the guest is: host name, machine id, clock, randomness.
+
+use crate::failure::Failure;
+use crate::guest::Guest;
+use crate::link::Link;
+use crate::protocol::*;
+use crate::sys;
+use crate::tlv::{Fields, Tlvs};
+use std::io;
+use std::os::unix::io::AsRawFd;
+
+/// Marks a hosts file as ours, to be rewritten when the name changes; any other is left alone.
+const HOSTS_MARK: &str = "# Written by the Alcove guest agent.\n";
+
+pub fn set_clock(guest: &Guest, _: &Link, fields: &Fields) -> Result<Tlvs, Failure> {
+    let clock = Clock::parse(fields)?;
+    if guest.is_vm() {
+        clock.apply()?;
+    }
+    Ok(Tlvs::new())
+}
+
+pub fn add_entropy(guest: &Guest, _: &Link, fields: &Fields) -> Result<Tlvs, Failure> {
+    let entropy = Entropy::parse(fields)?;
+    if guest.is_vm() {
+        entropy.apply()?;
+    }
+    Ok(Tlvs::new())
+}
+
+pub fn set_identity(guest: &Guest, _: &Link, fields: &Fields) -> Result<Tlvs, Failure> {
+    let identity = Identity::parse(fields)?;
+    if guest.is_vm() {
+        identity.apply()?;
+    }
+    Ok(Tlvs::new())
+}
+
+pub struct Clock(u64);
+
+impl Clock {
+    pub fn parse(fields: &Fields) -> Result<Clock, Failure> {
+        match fields.u64(TAG_UNIX_NS)? {
+            Some(unix_ns) => Ok(Clock(unix_ns)),
+            None => Err(Failure::invalid("UNIX_NS is missing")),
+        }
+    }
+    pub fn apply(&self) -> Result<(), Failure> {
+        sys::set_clock(self.0).map_err(|error| Failure::system("Internal", "cannot set the clock", &error))
+    }
+}
+
+pub struct Entropy(Vec<u8>);
+
+impl Entropy {
+    pub fn parse(fields: &Fields) -> Result<Entropy, Failure> {
+        let seed = fields.require(TAG_ENTROPY)?;
+        if !(32..=512).contains(&seed.len()) {
+            return Err(Failure::invalid("ENTROPY must have 32 to 512 bytes"));
+        }
+        Ok(Entropy(seed.to_vec()))
+    }
+
+    /// Mixes it in, credits it, and makes the generator use it at once: two clones of one snapshot part here.
+    pub fn apply(&self) -> Result<(), Failure> {
+        let failed = |error| Failure::system("Internal", "cannot add entropy", &error);
+        let random = sys::open(b"/dev/random", sys::O_RDWR, 0).map_err(failed)?;
+        // struct rand_pool_info: bits, bytes, then the seed, in whole words.
+        let length = self.0.len() & !3;
+        let mut info = Vec::with_capacity(8 + length);
+        info.extend_from_slice(&(length as i32 * 8).to_ne_bytes());
+        info.extend_from_slice(&(length as i32).to_ne_bytes());
+        info.extend_from_slice(&self.0[..length]);
+        sys::ioctl_bytes(random.as_raw_fd(), sys::RNDADDENTROPY, &mut info).map_err(failed)?;
+        sys::ioctl_value(random.as_raw_fd(), sys::RNDRESEEDCRNG, 0).map_err(failed)?;
+        Ok(())
+    }
+}
+
+pub struct Identity {
+    hostname: String,
+    machine_id: String,
+}
+
+impl Identity {
+    pub fn parse(fields: &Fields) -> Result<Identity, Failure> {
+        let hostname = fields.require_text(TAG_HOSTNAME)?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.' || byte == b'_';
+        if hostname.is_empty() || hostname.len() > 64 || !hostname.bytes().all(plain) {
+            return Err(Failure::invalid("HOSTNAME must be 1 to 64 letters, digits, '-', '.' or '_'"));
+        }
+        let machine_id = fields.require_text(TAG_MACHINE_ID)?;
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if machine_id.len() != 32 || !machine_id.bytes().all(hex) {
+            return Err(Failure::invalid("MACHINE_ID must be 32 lower-case hex digits"));
+        }
+        Ok(Identity { hostname: hostname.to_string(), machine_id: machine_id.to_string() })
+    }
+
+    /// In the root that is in place now.
+    pub fn apply(&self) -> Result<(), Failure> {
+        let failed = |what: &'static str| move |error| Failure::system("Internal", what, &error);
+        sys::set_hostname(&self.hostname).map_err(failed("cannot set the host name"))?;
+        let _ = std::fs::create_dir("/etc");
+        replace("/etc/hostname", &format!("{}\n", self.hostname)).map_err(failed("/etc/hostname"))?;
+        replace("/etc/machine-id", &format!("{}\n", self.machine_id)).map_err(failed("/etc/machine-id"))?;
+        let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        if hosts.trim().is_empty() || hosts.starts_with(HOSTS_MARK) {
+            let text = format!(
+                "{HOSTS_MARK}127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 {}\n",
+                self.hostname
+            );
+            replace("/etc/hosts", &text).map_err(failed("/etc/hosts"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a small file whole: a symlink there is replaced, not followed (a resolver's stub leads nowhere here). What
+/// is right already is left alone, so that a restart dirties nothing.
+pub fn replace(path: &str, text: &str) -> io::Result<()> {
+    let is_link = std::fs::symlink_metadata(path).map_or(false, |meta| meta.file_type().is_symlink());
+    if !is_link && std::fs::read(path).map_or(false, |old| old == text.as_bytes()) {
+        return Ok(());
+    }
+    let temporary = format!("{path}.alcove");
+    let _ = std::fs::remove_file(&temporary);
+    std::fs::write(&temporary, text)?;
+    let name = sys::c_path(temporary.as_bytes())?;
+    sys::chmod_at(sys::AT_FDCWD, &name, 0o644)?;
+    std::fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_are_checked() {
+        let parse = |hostname: &str, id: &str| {
+            let tlvs = Tlvs::new().bytes(TAG_HOSTNAME, hostname.as_bytes()).bytes(TAG_MACHINE_ID, id.as_bytes());
+            Fields::parse(tlvs.as_slice()).and_then(|fields| Identity::parse(&fields)).is_ok()
+        };
+        let id = "0123456789abcdef0123456789abcdef";
+        assert!(parse("web-1", id));
+        assert!(!parse("", id));
+        assert!(!parse("a b", id));
+        assert!(!parse("a\n", id));
+        assert!(!parse(&"a".repeat(65), id));
+        assert!(!parse("web-1", "0123"));
+        assert!(!parse("web-1", &id.to_uppercase()));
+    }
+
+    #[test]
+    fn too_little_entropy_is_refused() {
+        for (length, fine) in [(31, false), (32, true), (512, true), (513, false)] {
+            let tlvs = Tlvs::new().bytes(TAG_ENTROPY, &vec![1; length]);
+            let fields = Fields::parse(tlvs.as_slice()).unwrap();
+            assert_eq!(Entropy::parse(&fields).is_ok(), fine, "{length}");
+        }
+    }
+}
