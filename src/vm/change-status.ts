@@ -1,8 +1,9 @@
 import { isAlcoveError } from '../errors.ts';
 import type { BackendVm } from './backend.ts';
 import type { JournalOp } from './journal.ts';
-import { type Machine, vmDied } from './machine.ts';
+import type { Machine } from './machine.ts';
 import { reconcileVm } from './reconcile-vm.ts';
+import { vmDied } from './run.ts';
 import { attach, beginJournal, type RuntimeContext } from './runtime-context.ts';
 import { statusAfter, statusOf, type VmCall, vmNotFound } from './transitions.ts';
 import type { VmStatus } from './vm.ts';
@@ -39,7 +40,9 @@ export async function onTurn<T>(
       if (!record) throw vmNotFound(id);
       if (record.status === 'running' || record.status === 'paused') {
         const { run } = context.machines.of(id);
-        stopListening = run.onDeath((reason) => death.reject(vmDied(id, reason)));
+        stopListening = run.onEnd((reason) => {
+          if (reason !== undefined) death.reject(vmDied(id, reason));
+        });
       }
       return work({ record, to });
     },
@@ -77,6 +80,7 @@ export async function changeStatus(
     attached = vm;
     const run = op === 'start' ? machine.beginRun() : machine.run;
     await work(vm, machine);
+    if (op === 'stop') run.finish();
     await context.at(`${op}.done`);
     const died = op === 'stop' ? undefined : run.reason;
     const status = died === undefined ? to : 'stopped';

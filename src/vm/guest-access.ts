@@ -2,11 +2,11 @@ import { AlcoveError, isAlcoveError } from '../errors.ts';
 import type { ExecRequest, GuestChannel, GuestProcess } from '../guest/index.ts';
 import type { BackendCallOptions } from './backend.ts';
 import { settledRecord } from './change-status.ts';
-import { type Run, vmDied } from './machine.ts';
+import { type Run, vmDied } from './run.ts';
 import { attach, type RuntimeContext } from './runtime-context.ts';
 import { vmNotFound } from './transitions.ts';
 import type { VmRecord } from './vm-records.ts';
-import { deathOrTimeout, watchProcess } from './watch-process.ts';
+import { endOrTimeout, watchProcess } from './watch-process.ts';
 
 interface Reached {
   record: VmRecord;
@@ -134,7 +134,7 @@ async function onRun(
   try {
     return watchProcess(await begin(), id, run, context.clock);
   } catch (error) {
-    if (isAlcoveError(error, 'GuestUnreachable')) await deathOrTimeout(run, context.clock);
+    if (isAlcoveError(error, 'GuestUnreachable')) await endOrTimeout(run, context.clock);
     throw run.reason === undefined ? error : vmDied(id, run.reason);
   }
 }

@@ -1,21 +1,14 @@
 import { AlcoveError } from '../errors.ts';
 import type { BackendVm, VmBackend } from './backend.ts';
+import { Run } from './run.ts';
 import type { VmRecord } from './vm-records.ts';
-
-/** One run of a machine, from its start to its end. */
-export interface Run {
-  /** Why it ended, when it was not asked to. */
-  readonly reason: string | undefined;
-  /** Calls back when it ends without having been asked to, or at once when it has. Returns how to stop listening. */
-  onDeath(listener: (reason: string) => void): () => void;
-}
 
 /** The living side of one VM: the backend's object for it, and who is waiting for it to die. */
 export class Machine {
   readonly id: string;
   #vm: BackendVm | undefined;
   #stopListening: (() => void) | undefined;
-  #run = newRun();
+  #run = new Run();
   readonly #waiting = new Set<PromiseWithResolvers<string>>();
   readonly #onExit: (reason: string) => void;
 
@@ -37,7 +30,7 @@ export class Machine {
     this.#stopListening?.();
     this.#vm = vm;
     this.#stopListening = vm.onExit((reason) => {
-      this.#run.end(reason);
+      this.#run.die(reason);
       this.#onExit(reason);
       for (const waiter of this.#waiting) waiter.resolve(reason);
     });
@@ -46,7 +39,7 @@ export class Machine {
 
   /** A new run begins; what follows is told of its end, not of the last one's. */
   beginRun(): Run {
-    this.#run = newRun();
+    this.#run = new Run();
     return this.#run;
   }
 
@@ -78,39 +71,12 @@ export class Machine {
   /** Lets go of the backend's object, without ending what it stands for. */
   detach(): BackendVm | undefined {
     const vm = this.#vm;
+    this.#run.finish();
     this.#stopListening?.();
     this.#stopListening = undefined;
     this.#vm = undefined;
     return vm;
   }
-}
-
-function newRun(): Run & { end(reason: string): void } {
-  const listeners = new Set<(reason: string) => void>();
-  let ended: string | undefined;
-  return {
-    get reason() {
-      return ended;
-    },
-    onDeath(listener) {
-      if (ended === undefined) listeners.add(listener);
-      else listener(ended);
-      return () => listeners.delete(listener);
-    },
-    end(reason) {
-      if (ended !== undefined) return;
-      ended = reason;
-      for (const listener of listeners) listener(reason);
-      listeners.clear();
-    },
-  };
-}
-
-/** The error for whoever waited on a VM that died. */
-export function vmDied(id: string, reason: string): AlcoveError<'VmFailed'> {
-  return new AlcoveError('VmFailed', `VM ${id} ended by itself: ${reason}`, {
-    details: { vmId: id, reason },
-  });
 }
 
 /** Every machine that was used since the engine opened. */

@@ -1,7 +1,7 @@
 import { isAlcoveError } from '../errors.ts';
 import type { ExecExit, GuestProcess } from '../guest/index.ts';
 import type { Clock } from '../host/index.ts';
-import { type Run, vmDied } from './machine.ts';
+import { type Run, vmDied } from './run.ts';
 
 /** The channel of a machine that dies may break before the machine's end is seen; so long the better reason is waited for, in ms. */
 const deathNoticeMs = 1000;
@@ -9,9 +9,11 @@ const deathNoticeMs = 1000;
 /** A command that hears of its VM's death at once, as `VmFailed` with the reason, whatever its channel does. */
 export function watchProcess(process: GuestProcess, vmId: string, run: Run, clock: Clock): GuestProcess {
   const exited = Promise.withResolvers<ExecExit>();
-  const stopListening = run.onDeath((reason) => exited.reject(vmDied(vmId, reason)));
+  const stopListening = run.onEnd((reason) => {
+    if (reason !== undefined) exited.reject(vmDied(vmId, reason));
+  });
   process.exited.then(exited.resolve, async (error: unknown) => {
-    if (isAlcoveError(error, 'GuestUnreachable')) await deathOrTimeout(run, clock);
+    if (isAlcoveError(error, 'GuestUnreachable')) await endOrTimeout(run, clock);
     exited.reject(run.reason === undefined ? error : vmDied(vmId, run.reason));
   });
   // Whoever does not ask for the exit must not end the engine by that.
@@ -28,11 +30,11 @@ export function watchProcess(process: GuestProcess, vmId: string, run: Run, cloc
   };
 }
 
-/** Resolves when the run has died, or after a moment. */
-export function deathOrTimeout(run: Run, clock: Clock): Promise<void> {
+/** Resolves when the run has ended, or after a moment. */
+export function endOrTimeout(run: Run, clock: Clock): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const cancelTimer = clock.timer(deathNoticeMs, resolve);
-  const stopListening = run.onDeath(() => resolve());
+  const stopListening = run.onEnd(() => resolve());
   return promise.finally(() => {
     cancelTimer();
     stopListening();

@@ -149,7 +149,8 @@ describe('an engine that is killed', () => {
 
   test('twice while it mends still mends in the end', async () => {
     await using fixture = await dieAt('destroy.ended');
-    const hang = (name: string) => (name === 'destroy.removed' ? new Promise<void>(() => undefined) : undefined);
+    const hang = (name: string) =>
+      name === 'destroy.removed' ? new Promise<void>(() => undefined) : undefined;
     void fixture.crash({ failpoint: hang });
     while (existsSync(join(fixture.root, 'vms', 'vm'))) await new Promise((resolve) => setImmediate(resolve));
     await fixture.crash();
