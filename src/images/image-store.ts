@@ -56,7 +56,7 @@ class FileImageStore implements ImageStore {
       this.#bring(source, context, tmpDir),
     );
     if (source.kind === 'registry') this.#table.point(withTag(source.reference), digest);
-    if (name !== undefined) this.#table.point(withTag(name), digest);
+    if (name !== undefined) this.#table.point(name, digest);
     return this.#image(this.#known(digest));
   }
 

@@ -7,8 +7,8 @@ const directories = ['dev', 'proc', 'sys', 'run', 'tmp', 'mnt', 'modules'];
  * Makes the first root of a guest: the agent as `/init`, the modules it loads under `/modules`, their order in
  * `/modules/order` (agent/PROTOCOL.md), and the two devices that are used before `/dev` is mounted.
  *
- * It is not compressed: unpacking costs the guest more than reading costs the host. Measured with QEMU 7.2 under TCG:
- * docs/decisions names the figures.
+ * It is not compressed: unpacking costs the guest more than reading costs the host. Under QEMU 7.2's TCG with an initramfs
+ * of 3.1 MB the guest ran 1.58·10⁹ instructions up to `/init`; lz4 took 0.01·10⁹ more, zstd 0.04, gzip 0.06, xz 0.37.
  */
 export function writeInitramfs(agent: Uint8Array, modules: readonly GuestModule[]): Buffer {
   const entries: CpioEntry[] = [

@@ -4,8 +4,12 @@ import { toolOutput } from '../tool-output.ts';
 import { coalesced } from './coalesce.ts';
 import { setRootOwnerAndTime } from './root-inode.ts';
 
-/** Chosen by measurement; see docs/decisions. */
-const compression = ['-comp', 'zstd', '-Xcompression-level', '1'];
+/**
+ * lz4, for the guest's sake: it decompresses in software emulation. Measured with a Debian root filesystem of 418 MB (QEMU
+ * 7.2, TCG): reading 50 MB in three files took 0.25 s with lz4, 0.48 with zstd -1, 0.7 with gzip -1 and 0.17 with none;
+ * making it took 1.1, 1.4, 6.2 and 1.3 s; sizes were 209, 161, 163 and 404 MB.
+ */
+const compression = ['-comp', 'lz4'];
 
 /**
  * Writes a squashfs from a tar, owners and all, as any user. The same tar gives the same bytes.
