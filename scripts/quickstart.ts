@@ -37,7 +37,7 @@ await step('Files copied in and out', async () => {
 });
 
 await step('A VM that stays', async () => {
-  await alcove(['vm', 'create', vm, '--start']);
+  await alcove(['vm', 'create', '--id', vm, '--start']);
   await alcove(['exec', vm, '--', 'sh', '-c', 'echo "written once" > /note; cat /note']);
 });
 
@@ -49,8 +49,8 @@ await step('A timeout that kills the whole process tree', async () => {
 });
 
 await step('A snapshot, and two forks of it', async () => {
-  await alcove(['vm', 'snapshot', vm, 'first']);
-  await alcove(['vm', 'fork', vm, '--count', '2', '--id', `${vm}-a`, '--id', `${vm}-b`, '--start']);
+  await alcove(['vm', 'snapshot', vm, '--id', 'first']);
+  await alcove(['vm', 'fork', vm, '--count', '2', '--id', `${vm}-a`, '--id', `${vm}-b`]);
   await alcove(['exec', `${vm}-a`, '--', 'sh', '-c', 'echo "changed in a" > /note']);
   const note = await alcove(['exec', `${vm}-b`, '--', 'cat', '/note']);
   assert(note.includes('written once'), 'a fork does not see what another one writes');

@@ -48,8 +48,8 @@ describe('bad input', () => {
     ['an unknown image', ['run', '--image', 'nowhere', '--', 'true'], 125, /nowhere.*\n.*alcove image/s],
     ['an unknown flag', ['run', '--colour', '--', 'true'], 2, /--colour/],
     ['an unknown command', ['rnu'], 2, /run/],
-    ['an id with bad characters', ['vm', 'create', 'Not_An_Id'], 2, /Not_An_Id/],
-    ['an id that climbs', ['vm', 'create', '../up'], 2, /\.\.\/up/],
+    ['an id with bad characters', ['vm', 'create', '--id', 'Not_An_Id'], 2, /Not_An_Id/],
+    ['an id that climbs', ['vm', 'create', '--id', '../up'], 2, /\.\.\/up/],
     ['memory of nothing', ['run', '--memory', '0', '--', 'true'], 2, /memory/i],
     ['memory beyond the host', ['run', '--memory', `${2 * totalmem()}`, '--', 'true'], 2, /memory/i],
     ['no cpus', ['run', '--cpus', '0', '--', 'true'], 2, /cpus/i],
@@ -98,11 +98,7 @@ describe('bad input', () => {
   });
 
   test('a missing kernel is named', async () => {
-    await expectRefused(
-      ['vm', 'create', 'nokernel', '--kernel', '/nowhere/vmlinuz'],
-      2,
-      /\/nowhere\/vmlinuz/,
-    );
+    await expectRefused(['vm', 'create', '--kernel', '/nowhere/vmlinuz'], 2, /\/nowhere\/vmlinuz/);
     expectNothingLeft();
   });
 });

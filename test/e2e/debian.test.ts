@@ -18,7 +18,17 @@ beforeAll(async () => {
   const rootfs = await debianRootfs({ packages: ['gcc', 'libc6-dev', 'python3', 'dpkg'] });
   const imported = await cli.run(['image', 'import', rootfs, '--name', 'debian']);
   expect(imported.stderr).not.toMatch(/alcove:/);
-  const created = await cli.run(['vm', 'create', 'deb', '--image', 'debian', '--memory', '512M', '--start']);
+  const created = await cli.run([
+    'vm',
+    'create',
+    '--id',
+    'deb',
+    '--image',
+    'debian',
+    '--memory',
+    '512M',
+    '--start',
+  ]);
   expect(created.stderr).not.toMatch(/alcove:/);
 });
 

@@ -6,7 +6,7 @@ const cli = new CommandLine();
 afterAll(() => cli[Symbol.asyncDispose]());
 
 beforeAll(async () => {
-  const started = await cli.run(['vm', 'create', 'victim', '--start']);
+  const started = await cli.run(['vm', 'create', '--id', 'victim', '--start']);
   expect(started.stderr).not.toMatch(/alcove:/);
   expect(started.code).toBe(0);
 });

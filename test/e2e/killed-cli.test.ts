@@ -29,9 +29,9 @@ test.each(moments)(
 );
 
 test('killed during a snapshot, the VM runs on and nothing unlisted remains', async () => {
-  expect((await cli.run(['vm', 'create', 'keeper', '--start'])).code).toBe(0);
+  expect((await cli.run(['vm', 'create', '--id', 'keeper', '--start'])).code).toBe(0);
   for (const ms of [150, 300, 450]) {
-    await cli.run(['vm', 'snapshot', 'keeper', `s${ms}`], {
+    await cli.run(['vm', 'snapshot', 'keeper', '--id', `s${ms}`], {
       onStart: ({ kill }) => setTimeout(() => kill('SIGKILL'), ms),
     });
     const listed = await cli.json<{ ref: string }[]>(['snapshot', 'ls']);
