@@ -16,7 +16,10 @@ const maximumBootArgsLength = 1024;
 const maximumVariableLength = 131_071;
 
 const withoutNul = (text: string) => !text.includes('\0');
-const id = z.string().regex(idPattern, 'must be 1 to 63 of a-z, 0-9 and "-", not beginning with "-"');
+const id = z.string().regex(idPattern, {
+  error: ({ input }) =>
+    `must be 1 to 63 of a-z, 0-9 and "-", not beginning with "-"; ${JSON.stringify(input)} is not`,
+});
 const name = z
   .string()
   .min(1, 'must not be empty')

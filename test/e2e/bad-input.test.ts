@@ -116,19 +116,22 @@ test('a read-only state directory is a typed error', async () => {
   }
 });
 
-test('a full state directory is a typed error, and nothing half-made stays', async () => {
-  const mount = join(work, 'full');
-  mkdirSync(mount);
-  await runTool('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', mount]);
-  try {
-    const state = join(mount, 'state');
-    await expectRefused(['run', '--', 'true'], 125, /full|space|ENOSPC/i, { ALCOVE_STATE_DIR: state });
-    for (const folder of ['vms', 'snapshots', 'tmp', 'images'])
-      expect(readdirSync(join(state, folder))).toEqual([]);
-  } finally {
-    await runTool('umount', [mount]);
-  }
-});
+test.each([1, 4, 12, 20])(
+  'a state directory that is full at %i MiB is a typed error, and nothing half-made stays',
+  async (size) => {
+    const mount = join(work, `full-${size}`);
+    mkdirSync(mount);
+    await runTool('mount', ['-t', 'tmpfs', '-o', `size=${size}m`, 'tmpfs', mount]);
+    try {
+      const state = join(mount, 'state');
+      const args = ['run', '--disk', '16M', '--', 'dd', 'if=/dev/zero', 'of=/fill', 'bs=1M', 'count=15'];
+      await expectRefused(args, size < 16 ? 2 : 125, /disk|full|space/i, { ALCOVE_STATE_DIR: state });
+      for (const folder of ['vms', 'snapshots', 'tmp']) expect(readdirSync(join(state, folder))).toEqual([]);
+    } finally {
+      await runTool('umount', [mount]);
+    }
+  },
+);
 
 async function writeStream(source: AsyncIterable<unknown>, path: string): Promise<void> {
   const chunks: Uint8Array[] = [];
