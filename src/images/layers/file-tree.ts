@@ -86,18 +86,16 @@ export class FileTree {
   /** Removes what lower layers have under a name. What this layer brought there stays, whichever came first. */
   whiteOut(path: readonly string[], layer: number): void {
     const name = path.at(-1);
-    const parent = this.#find(path.slice(0, -1));
-    if (name === undefined || parent?.type !== 'directory') return;
-    const there = parent.children.get(name);
-    if (there && !keepOnly(there, layer)) parent.children.delete(name);
+    const parent = this.#walk(path.slice(0, -1), () => undefined);
+    const there = name === undefined ? undefined : parent?.children.get(name);
+    if (name !== undefined && there && !keepOnly(there, layer)) parent?.children.delete(name);
   }
 
   /** Removes all that lower layers have in a directory, which stays. */
   makeOpaque(path: readonly string[], layer: number): void {
-    const found = this.#find(path);
-    if (found?.type !== 'directory') return;
-    for (const [name, child] of found.children) {
-      if (!keepOnly(child, layer)) found.children.delete(name);
+    const found = this.#walk(path, () => undefined);
+    for (const [name, child] of found?.children ?? []) {
+      if (!keepOnly(child, layer)) found?.children.delete(name);
     }
   }
 

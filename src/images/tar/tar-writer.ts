@@ -35,7 +35,7 @@ export function writeTarHeader(entry: TarEntry): Buffer {
     return fits;
   };
   const name = spill('path', entry.name, entry.name.length <= 100) ? entry.name : '';
-  const link = spill('linkpath', target, target.length <= 100) ? target : '';
+  const longLink = target.length > 100 ? longLinkBlocks(target) : [];
   const number = (key: string, value: number, digits: number) =>
     spill(key, String(value), value >= 0 && value < 8 ** digits) ? value : 0;
   const uid = number('uid', attributes.uid, 7);
@@ -54,10 +54,10 @@ export function writeTarHeader(entry: TarEntry): Buffer {
     size: fittingSize,
     mtime,
     type: types[entry.kind],
-    link,
+    link: longLink.length > 0 ? '' : target,
     ...device,
   });
-  return Buffer.concat([...paxBlocks(pax), own, ...(sparse ? [sparse.mapData] : [])]);
+  return Buffer.concat([...longLink, ...paxBlocks(pax), own, ...(sparse ? [sparse.mapData] : [])]);
 }
 
 /** Bytes of a file's content as they stand in a tar. */
@@ -70,22 +70,22 @@ export function paddingAfter(bytes: number): Buffer {
   return Buffer.alloc((blockSize - (bytes % blockSize)) % blockSize);
 }
 
+/**
+ * A long target goes in GNU's way, not in pax's: mksquashfs 4.5 takes `/` and `../` off the front of a pax `linkpath`, of
+ * symlinks too, so that they would point elsewhere.
+ */
+function longLinkBlocks(target: string): Buffer[] {
+  return extension('K', Buffer.from(`${target}\0`, 'latin1'));
+}
+
 function paxBlocks(pax: ReadonlyMap<string, Buffer>): Buffer[] {
-  if (pax.size === 0) return [];
-  const data = writePax(pax);
-  const header = block({
-    name: 'pax',
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    size: data.length,
-    mtime: 0,
-    type: 'x',
-    link: '',
-    major: 0,
-    minor: 0,
-  });
-  return [header, data, paddingAfter(data.length)];
+  return pax.size === 0 ? [] : extension('x', writePax(pax));
+}
+
+/** An entry that says more of the next one. */
+function extension(type: 'x' | 'K', data: Buffer): Buffer[] {
+  const common = { mode: 0o644, uid: 0, gid: 0, mtime: 0, link: '', major: 0, minor: 0 };
+  return [block({ ...common, name: 'extension', size: data.length, type }), data, paddingAfter(data.length)];
 }
 
 interface HeaderFields {
