@@ -9,7 +9,7 @@ use crate::sys;
 use crate::tlv::Tlvs;
 use std::os::unix::io::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -31,6 +31,7 @@ pub struct Guest {
     debug: bool,
     /// The root of the writable file system (of the upper one, below an overlay).
     writable_root: Mutex<Option<OwnedFd>>,
+    setup: Mutex<()>,
 }
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -51,6 +52,7 @@ impl Guest {
             has_groups: sys::has_groups(),
             debug,
             writable_root: Mutex::new(None),
+            setup: Mutex::new(()),
         }
     }
 
@@ -62,6 +64,11 @@ impl Guest {
     }
     pub fn set_ready(&self) {
         self.ready.store(true, Ordering::Release);
+    }
+
+    /// Two requests to set up at once are served one after the other; the second finds it done.
+    pub fn begin_setup(&self) -> MutexGuard<'_, ()> {
+        lock(&self.setup)
     }
 
     pub fn set_writable_root(&self, fd: OwnedFd) {

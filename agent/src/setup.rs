@@ -1,9 +1,160 @@
-//! SETUP.
-use crate::failure::Failure;
+//! SETUP: the root file system is put together and taken as the root, and the guest becomes somebody.
+//!
+//! The writable disk is an ext4; over a read-only squashfs it holds an overlay's `upper` and `work` directories,
+//! made here when it is new. Without a squashfs it is the root itself.
+
+use crate::failure::{Failure, EEXIST};
 use crate::guest::Guest;
+use crate::identity::{Clock, Entropy, Identity};
 use crate::link::Link;
+use crate::network::{bring_up_loopback, Network};
+use crate::protocol::*;
+use crate::sys;
 use crate::tlv::{Fields, Tlvs};
-pub fn set_up(guest: &Guest, _: &Link, _: &Fields) -> Result<Tlvs, Failure> {
+use std::io;
+use std::os::unix::io::OwnedFd;
+use std::time::{Duration, Instant};
+
+const LOWER: &str = "/alcove/lower";
+const UPPER: &str = "/alcove/upper";
+const ROOT: &str = "/alcove/root";
+/// A disk plugged in shortly before may still be on its way.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
+
+struct Request {
+    lower: Option<String>,
+    upper: String,
+    identity: Identity,
+    clock: Clock,
+    entropy: Entropy,
+    network: Option<Network>,
+}
+
+impl Request {
+    fn parse(fields: &Fields) -> Result<Request, Failure> {
+        Ok(Request {
+            lower: fields.text(TAG_LOWER_SERIAL)?.map(str::to_string),
+            upper: fields.require_text(TAG_UPPER_SERIAL)?.to_string(),
+            identity: Identity::parse(fields)?,
+            clock: Clock::parse(fields)?,
+            entropy: Entropy::parse(fields)?,
+            network: Network::parse(fields)?,
+        })
+    }
+}
+
+pub fn set_up(guest: &Guest, _: &Link, fields: &Fields) -> Result<Tlvs, Failure> {
+    let _one_at_a_time = guest.begin_setup();
+    if guest.is_ready() {
+        return Err(Failure::invalid("SETUP was done already"));
+    }
+    let request = Request::parse(fields)?;
+    if guest.is_vm() {
+        // First what nothing after it should go without: names and temporary files are made from random numbers.
+        request.entropy.apply()?;
+        request.clock.apply()?;
+        let clock = Instant::now();
+        guest.set_writable_root(take_root(&request)?);
+        guest.log(&format!("root mounted in {} ms", clock.elapsed().as_millis()));
+        request.identity.apply()?;
+        let failed = |error| Failure::system("Internal", "cannot bring up the loopback interface", &error);
+        bring_up_loopback().map_err(failed)?;
+        if let Some(network) = &request.network {
+            network.apply()?;
+        }
+        guest.log(&format!("set up in {} ms", clock.elapsed().as_millis()));
+    }
     guest.set_ready();
     Ok(Tlvs::new())
+}
+
+fn failed(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> Failure {
+    let what = what.to_string();
+    move |error| Failure::system("GuestFile", what, &error)
+}
+
+/// Mounts the root and enters it. Answers the root of the writable file system. When it fails, nothing stays mounted.
+fn take_root(request: &Request) -> Result<OwnedFd, Failure> {
+    let taken = mount_root(request).and_then(|writable| enter_root().map(|()| writable));
+    if taken.is_err() {
+        for target in [ROOT, UPPER, LOWER] {
+            let _ = sys::unmount(target, sys::MNT_DETACH);
+        }
+    }
+    taken
+}
+
+fn mount_root(request: &Request) -> Result<OwnedFd, Failure> {
+    for target in ["/alcove", LOWER, UPPER, ROOT] {
+        make_dir(target)?;
+    }
+    let disk = find_disk(&request.upper)?;
+    let mount_disk = |target: &str| {
+        // Without access times and without the background zeroing of inode tables nothing is written unasked, and
+        // the disk's snapshots stay small.
+        sys::mount(&disk, target, "ext4", sys::MS_NOATIME, "noinit_itable")
+            .map_err(failed(format!("cannot mount {disk} as ext4")))
+    };
+    let writable = match &request.lower {
+        None => {
+            mount_disk(ROOT)?;
+            ROOT
+        }
+        Some(serial) => {
+            let image = find_disk(serial)?;
+            sys::mount(&image, LOWER, "squashfs", sys::MS_RDONLY, "")
+                .map_err(failed(format!("cannot mount {image} as squashfs")))?;
+            mount_disk(UPPER)?;
+            make_dir(&format!("{UPPER}/upper"))?;
+            make_dir(&format!("{UPPER}/work"))?;
+            // redirect_dir: without it, renaming a directory of the image fails with EXDEV, which few programs expect.
+            let options = format!("lowerdir={LOWER},upperdir={UPPER}/upper,workdir={UPPER}/work,redirect_dir=on");
+            sys::mount("overlay", ROOT, "overlay", 0, &options).map_err(failed("cannot mount the overlay"))?;
+            UPPER
+        }
+    };
+    sys::open(writable.as_bytes(), sys::O_RDONLY | sys::O_DIRECTORY, 0).map_err(failed(writable))
+}
+
+/// Takes the kernel's file systems along and makes `ROOT` the root of everybody; the initramfs lies hidden below.
+fn enter_root() -> Result<(), Failure> {
+    for target in ["/proc", "/sys", "/dev", "/run"] {
+        let inside = format!("{ROOT}{target}");
+        make_dir(&inside)?;
+        sys::mount(target, &inside, "", sys::MS_MOVE, "").map_err(failed(format!("cannot move {target}")))?;
+    }
+    sys::chdir(ROOT).map_err(failed("cannot enter the root"))?;
+    sys::mount(".", "/", "", sys::MS_MOVE, "").map_err(failed("cannot move the root"))?;
+    sys::chroot(".").map_err(failed("cannot change the root"))?;
+    sys::chdir("/").map_err(failed("cannot enter the root"))
+}
+
+fn make_dir(path: &str) -> Result<(), Failure> {
+    let name = crate::files::c_path(path.as_bytes())?;
+    match sys::mkdir_at(sys::AT_FDCWD, &name, 0o755) {
+        Err(error) if sys::errno_of(&error) != EEXIST => Err(failed(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The device of the virtio-blk disk with this serial.
+fn find_disk(serial: &str) -> Result<String, Failure> {
+    let until = Instant::now() + DISK_PATIENCE;
+    loop {
+        let entries = std::fs::read_dir("/sys/block").map_err(failed("/sys/block"))?;
+        for entry in entries.flatten() {
+            let found = std::fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
+            if found.trim() == serial {
+                return Ok(format!("/dev/{}", entry.file_name().to_string_lossy()));
+            }
+        }
+        if Instant::now() > until {
+            return Err(Failure {
+                code: "GuestFile",
+                message: format!("no disk with serial {serial:?}"),
+                errno: Some(crate::failure::ENODEV),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
