@@ -1,10 +1,10 @@
 import { rm } from 'node:fs/promises';
 import { storageError, syncPath } from '../store/index.ts';
-import type { BackendCallOptions } from './backend.ts';
+import type { BackendCallOptions, BackendVm } from './backend.ts';
 import { recordTruth } from './change-status.ts';
 import type { JournalEntry } from './journal.ts';
 import { removeUnneededSnapshots } from './remove-snapshot.ts';
-import { beginJournal, type RuntimeContext, snapshotDir, vmDir } from './runtime-context.ts';
+import { attach, beginJournal, type RuntimeContext, snapshotDir, vmDir } from './runtime-context.ts';
 import { removeSnapshotDir } from './snapshot-files.ts';
 import { statusAfter, vmNotFound } from './transitions.ts';
 import type { VmRecord } from './vm-records.ts';
@@ -47,10 +47,7 @@ export async function removeVm(
 ): Promise<void> {
   const { id } = record;
   const dir = vmDir(context, id);
-  const vm = context.machines.of(id).vm;
-  // A VM that was not used since the engine opened need not be found again only to be ended.
-  if (vm) await vm.destroy();
-  else await context.backends.named(record.backend).reap({ id, dir });
+  await endMachine(context, record, dir);
   await context.at('destroy.ended');
   try {
     await rm(dir, { recursive: true, force: true });
@@ -68,6 +65,18 @@ export async function removeVm(
   context.admission.releaseVm(id);
   context.machines.forget(id, vmNotFound(id));
   await context.at('destroy.committed');
+}
+
+async function endMachine(context: RuntimeContext, record: VmRecord, dir: string): Promise<void> {
+  let vm: BackendVm;
+  try {
+    ({ vm } = await attach(context, record));
+  } catch {
+    // What cannot be found again can still be ended: `reap` needs nothing but its name.
+    await context.backends.named(record.backend).reap({ id: record.id, dir });
+    return;
+  }
+  await vm.destroy();
 }
 
 /** Removes the files of snapshots that were being made and have no row. Returns how many there were. */

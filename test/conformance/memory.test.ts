@@ -24,7 +24,7 @@ async function memoryHarness(options: MemoryBackendOptions = {}): Promise<Confor
     image: 'builtin',
     passTime: (ms) => clock.advance(ms),
     async open() {
-      backend = backend.restarted();
+      backend = await backend.restarted();
       return openVmRuntime({
         database,
         stateDir,

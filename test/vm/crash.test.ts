@@ -134,7 +134,7 @@ describe('an engine that is killed', () => {
   test('while a VM runs finds out that it has ended meanwhile', async () => {
     await using fixture = await openFixture();
     await started(fixture.runtime);
-    fixture.backend = fixture.backend.restarted(); // The old engine hears of nothing any more.
+    fixture.backend = await fixture.backend.restarted(); // The old engine hears of nothing any more.
     fixture.backend.dieByItself('vm', 'killed by somebody');
     const runtime = await fixture.crash();
     expect(await runtime.get('vm')).toMatchObject({

@@ -48,6 +48,7 @@ export class MemoryBackend implements VmBackend {
   readonly #options: MemoryBackendOptions;
   readonly #vms = new Set<MemoryVm>();
   readonly #host: VmHost;
+  readonly #diskWork = new Set<Promise<unknown>>();
   #dead = false;
 
   constructor(options: MemoryBackendOptions = {}, world?: MemoryWorld) {
@@ -61,6 +62,7 @@ export class MemoryBackend implements VmBackend {
       canPause: this.#capabilities.pause === true,
       log: (vm, call, about) => this.#log(vm, call, about),
       pass: (point, vm, call) => this.#pass(point, vm, call),
+      onDisk: (work) => this.#onDisk(work),
       forget: (vm) => this.#vms.delete(vm),
     };
   }
@@ -135,10 +137,11 @@ export class MemoryBackend implements VmBackend {
 
   /**
    * The backend of the next engine on the same host: machines run on. This one is dead from now on, as if its process had
-   * been killed: its calls never return and it hears of nothing.
+   * been killed: its calls never return and it hears of nothing. Resolves when the last file it was writing is written.
    */
-  restarted(): MemoryBackend {
+  async restarted(): Promise<MemoryBackend> {
     this.#die();
+    while (this.#diskWork.size > 0) await Promise.allSettled(this.#diskWork);
     return new MemoryBackend(this.#options, this.#world);
   }
 
@@ -151,7 +154,7 @@ export class MemoryBackend implements VmBackend {
   async create(request: CreateRequest, options?: BackendCallOptions): Promise<BackendVm> {
     this.#log(request.id, 'create');
     await this.#pass('create.begin', request.id, options);
-    await storeMachine(request.dir, { format: 1, disk: emptyDisk() });
+    await this.#onDisk(storeMachine(request.dir, { format: 1, disk: emptyDisk() }));
     await this.#pass('create.middle', request.id, options);
     await this.#pass('create.end', request.id, options);
     return this.#open(request);
@@ -171,9 +174,9 @@ export class MemoryBackend implements VmBackend {
         },
       );
     }
-    const content = await loadSnapshot(request.snapshot);
+    const content = await this.#onDisk(loadSnapshot(request.snapshot));
     await this.#pass('restore.middle', request.id, options);
-    await storeMachine(request.dir, { format: 1, ...content });
+    await this.#onDisk(storeMachine(request.dir, { format: 1, ...content }));
     await this.#pass('restore.end', request.id, options);
     return this.#open(request);
   }
@@ -182,7 +185,7 @@ export class MemoryBackend implements VmBackend {
     this.#log(request.id, 'recover');
     await this.#pass('recover.begin', request.id, options);
     await this.#pass('recover.middle', request.id, options);
-    if (!this.#world.machine(request.dir)) await loadMachine(request.dir);
+    if (!this.#world.machine(request.dir)) await this.#onDisk(loadMachine(request.dir));
     await this.#pass('recover.end', request.id, options);
     return this.#open(request);
   }
@@ -210,6 +213,16 @@ export class MemoryBackend implements VmBackend {
   async #pass(point: MemoryPoint, vm: string, options: BackendCallOptions | undefined): Promise<void> {
     if (!this.#dead) await this.#world.faults.pass(point, vm, options?.signal);
     if (this.#dead) await new Promise(() => undefined);
+  }
+
+  async #onDisk<T>(work: Promise<T>): Promise<T> {
+    this.#diskWork.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#diskWork.delete(work);
+      if (this.#dead) await new Promise(() => undefined);
+    }
   }
 
   #die(): void {

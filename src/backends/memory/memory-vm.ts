@@ -27,6 +27,8 @@ export interface VmHost {
   log(vm: string, call: MemoryCall, about?: string): void;
   /** Passes a named point, unless a fault was planned there or this backend is dead. */
   pass(point: MemoryPoint, vm: string, options: BackendCallOptions | undefined): Promise<void>;
+  /** Work with files; of a backend that dies meanwhile it never returns. */
+  onDisk<T>(work: Promise<T>): Promise<T>;
   /** Lets go of a VM. */
   forget(vm: MemoryVm): void;
 }
@@ -131,11 +133,13 @@ export class MemoryVm implements BackendVm {
     const line = this.#line;
     const parentDisk =
       this.#host.incremental && line && line.dir === request.parent?.dir ? line.disk : undefined;
-    const manifest = await storeSnapshot(request.dir, content, parentDisk, {
-      shape: this.#shape,
-      imageDigest: this.#image.digest,
-      facts: this.#host.facts,
-    });
+    const manifest = await this.#host.onDisk(
+      storeSnapshot(request.dir, content, parentDisk, {
+        shape: this.#shape,
+        imageDigest: this.#image.digest,
+        facts: this.#host.facts,
+      }),
+    );
     await this.#host.pass('snapshot.end', this.id, options);
     this.#line = { dir: request.dir, disk: content.disk };
     return manifest;
@@ -232,13 +236,13 @@ export class MemoryVm implements BackendVm {
   }
 
   async #load(): Promise<StoredMachine> {
-    const stored = await loadMachine(this.#dir);
+    const stored = await this.#host.onDisk(loadMachine(this.#dir));
     const left = this.#host.world.leftDisks.get(this.#dir);
     return left ? { format: 1, disk: left } : stored;
   }
 
   async #store(stored: StoredMachine): Promise<void> {
-    await storeMachine(this.#dir, stored);
+    await this.#host.onDisk(storeMachine(this.#dir, stored));
     this.#host.world.leftDisks.delete(this.#dir);
   }
 }
