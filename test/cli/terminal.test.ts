@@ -26,15 +26,14 @@ describe('run -it', () => {
     expect(io.modes).toEqual(['raw', 'cooked']);
     expect(io.stdout.text).toBe('$ ');
     expect(alcove.calls).toEqual([
-      ['create', { image: 'builtin' }],
-      ['start', 'made-up'],
+      ['run', { image: 'builtin' }, { command: ['/bin/sh'], env: { A: '1' } }],
       [
         'spawn',
-        'made-up',
+        'run-1',
         { command: ['/bin/sh'], env: { TERM: 'xterm-256color', A: '1' }, pty: size, stdin: 'pipe' },
       ],
       ['process disposed'],
-      ['destroy', 'made-up'],
+      ['destroyed'],
     ]);
   });
 
@@ -45,7 +44,7 @@ describe('run -it', () => {
     };
     expect(await run('run', '-it', '--', 'sh')).toBe(125);
     expect(io.modes).toEqual(['raw', 'cooked']);
-    expect(alcove.calls.at(-1)).toEqual(['destroy', 'made-up']);
+    expect(alcove.calls.at(-1)).toEqual(['destroyed']);
     expect(io.stderr.text).toBe(
       'alcove: the guest went away\n  This is a defect of Alcove; please report it.\n',
     );
@@ -59,7 +58,7 @@ describe('run -it', () => {
     };
     expect(await run('run', '-it', '--', 'sh')).toBe(143);
     expect(io.modes).toEqual(['raw', 'cooked']);
-    expect(alcove.calls.at(-1)).toEqual(['destroy', 'made-up']);
+    expect(alcove.calls.at(-1)).toEqual(['destroyed']);
   });
 
   test('a timeout exits with 124', async () => {
@@ -82,9 +81,9 @@ describe('run -it', () => {
     };
     expect(await run('run', '-it', '--', 'sh')).toBe(0);
     expect(got).toBe('ls\n');
-    expect(alcove.calls[2]).toEqual([
+    expect(alcove.calls[1]).toEqual([
       'spawn',
-      'made-up',
+      'run-1',
       { command: ['sh'], env: {}, pty: { rows: 24, columns: 80 }, stdin: 'pipe' },
     ]);
   });

@@ -1,10 +1,9 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import type { Alcove, Vm } from '../../engine/alcove.ts';
-import type { ExecRequest } from '../../guest/index.ts';
+import { copyIn, copyOut, type ExecRequest } from '../../guest/index.ts';
 import { addExamples, type Cli } from '../action.ts';
 import { addCommandOptions, type CommandFlags, execRequestOf } from '../command-options.ts';
-import { copyFromGuest, copyToGuest } from '../copy-files.ts';
 import { invalidFlag } from '../invalid-flag.ts';
 import type { Invocation } from '../invocation.ts';
 import { type CopyPair, parseCopyIn, parseCopyOut } from '../parse-copy.ts';
@@ -92,32 +91,51 @@ async function runPlain(
   return exitCode;
 }
 
-/** `Alcove.run` has no hold on a terminal's size, so this makes and destroys the machine itself. */
+/**
+ * `Alcove.run` has no hold on a terminal's size. So the command runs on its terminal ahead of the run's own, which then is
+ * not started. What counts is that the machine belongs to a run: it is gone on every way out, after `kill -9` too.
+ */
 async function runTty(
   alcove: Alcove,
   request: ExecRequest,
   flags: RunFlags,
   invocation: Invocation,
 ): Promise<number> {
-  await using vm = await alcove.create(vmSpecOf(flags), invocation.call);
-  await vm.start(invocation.call);
-  await copyAllIn(vm, flags, invocation);
-  const code = await runOnTerminal(vm, request, invocation, flags);
-  await copyAllOut(vm, flags, invocation);
-  return code;
+  const before = async (vm: Vm) => {
+    await copyAllIn(vm, flags, invocation);
+    const exitCode = await runOnTerminal(vm, request, invocation, flags);
+    await copyAllOut(vm, flags, invocation);
+    throw new SessionOver(exitCode);
+  };
+  try {
+    return (await alcove.run(vmSpecOf(flags), request, { ...invocation.call, around: { before } })).exitCode;
+  } catch (error) {
+    if (error instanceof SessionOver) return error.exitCode;
+    throw error;
+  }
+}
+
+/** Leaves a run with the exit code of what ran on the terminal. */
+class SessionOver extends Error {
+  readonly exitCode: number;
+
+  constructor(exitCode: number) {
+    super('the command on the terminal has ended');
+    this.exitCode = exitCode;
+  }
 }
 
 async function copyAllIn(vm: Vm, flags: RunFlags, invocation: Invocation): Promise<void> {
   for (const { hostPath, guestPath } of flags.copyIn ?? []) {
     invocation.progress.step(`copying ${hostPath} in`);
-    await copyToGuest(vm.files, { hostPath, guestPath }, invocation.signal);
+    await copyIn(vm, hostPath, guestPath, { signal: invocation.signal });
   }
 }
 
 async function copyAllOut(vm: Vm, flags: RunFlags, invocation: Invocation): Promise<void> {
   for (const { hostPath, guestPath } of flags.copyOut ?? []) {
     invocation.progress.step(`copying ${guestPath} out`);
-    await copyFromGuest(vm.files, { hostPath, guestPath }, invocation.signal);
+    await copyOut(vm, guestPath, hostPath, { signal: invocation.signal });
   }
 }
 
