@@ -54,7 +54,11 @@ export const errorTable = {
   ImageInvalid: { status: 422, exit: 125, remedy: 'Get the image again; nothing of it was kept.' },
   ImageInUse: { status: 409, exit: 125, remedy: 'Destroy the VMs and snapshots that use it first.' },
   KernelNotFound: { status: 503, exit: 125, remedy: 'Run `alcove doctor`.' },
-  StateLocked: { status: 503, exit: 125, remedy: 'Wait for the process that is named, or end it.' },
+  StateLocked: {
+    status: 503,
+    exit: 125,
+    remedy: 'Wait for the process that is named (`--lock-wait` waits longer), or end it.',
+  },
   StateUnusable: {
     status: 507,
     exit: 125,

@@ -203,7 +203,7 @@ describe('another alcove has the state directory', () => {
     expect(await run('--lock-wait', '3s', 'vm', 'ls')).toBe(125);
     expect(alcove.opened.at(-1)?.lockWaitMs).toBe(3000);
     expect(io.stderr.text).toBe(
-      'alcove: /state is in use by another Alcove process (pid 4711)\n  Wait for the process that is named, or end it.\n',
+      'alcove: /state is in use by another Alcove process (pid 4711)\n  Wait for the process that is named (`--lock-wait` waits longer), or end it.\n',
     );
   });
 });
