@@ -38,7 +38,8 @@ export async function onTurn<T>(
       const record = await settledRecord(context, id);
       const to = statusAfter(id, record?.status, call);
       if (!record) throw vmNotFound(id);
-      if (record.status === 'running' || record.status === 'paused') {
+      // A stop is not told: the machine's end is what it wants.
+      if (call !== 'stop' && (record.status === 'running' || record.status === 'paused')) {
         const { run } = context.machines.of(id);
         stopListening = run.onEnd((reason) => {
           if (reason !== undefined) death.reject(vmDied(id, reason));

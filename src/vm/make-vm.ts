@@ -119,6 +119,7 @@ async function make(
   const seq = await beginJournal(context, { op: 'create', vmId: id, backend: backend.name });
   let vm: BackendVm | undefined;
   try {
+    await sweepEarlier(context, id, dir, seq);
     await mkdir(dir, { mode: 0o700 });
     const { image, shape } = blueprint;
     vm = await work({ id, dir, shape, image: { digest: image.digest, rootfsPath } });
@@ -152,7 +153,16 @@ async function make(
   }
 }
 
-/** Takes back a VM that was not finished. What cannot be taken back now stays in the journal for the next start. */
+/** Removes what an earlier VM of this id left that was not made and could not be taken back then. */
+async function sweepEarlier(context: RuntimeContext, id: string, dir: string, seq: number): Promise<void> {
+  const earlier = context.journal.entriesOf(id).filter((entry) => entry.seq !== seq);
+  if (earlier.length === 0) return;
+  for (const backend of context.backends.all) await backend.reap({ id, dir });
+  await rm(dir, { recursive: true, force: true });
+  for (const entry of earlier) context.journal.end(entry.seq);
+}
+
+/** Takes back a VM that was not finished. What cannot be taken back now stays in the journal for later. */
 async function undo(
   context: RuntimeContext,
   made: { id: string; dir: string; seq: number; backend: VmBackend; vm: BackendVm | undefined },

@@ -1,5 +1,3 @@
-import { randomBytes } from 'node:crypto';
-import { AlcoveError } from '../errors.ts';
 import {
   type ExecRequest,
   type ExecResult,
@@ -8,108 +6,22 @@ import {
   type RunOptions,
   runCommand,
 } from '../guest/index.ts';
-import { type Clock, systemClock } from '../host/index.ts';
-import type { ImageStore, KernelStore } from '../images/index.ts';
-import type { Database } from '../store/index.ts';
-import { Admission, type VmLimits } from './admission.ts';
-import type { BackendCallOptions, BackendCapabilities, VmBackend } from './backend.ts';
+import type { VmLimits } from './admission.ts';
+import type { BackendCallOptions, BackendCapabilities } from './backend.ts';
+import { Calls } from './calls.ts';
 import { destroyVm } from './destroy-vm.ts';
-import type { Failpoint } from './failpoints.ts';
 import { type ForkOptions, forkVm } from './fork-vm.ts';
 import { attachCommand, reachGuest, readConsole, spawnCommand } from './guest-access.ts';
-import { defaultLimits, type HostFacts, readHostFacts } from './host-facts.ts';
-import { parseSnapshotRef, type Random } from './ids.ts';
-import { Journal } from './journal.ts';
-import { Lanes } from './lanes.ts';
+import { parseSnapshotRef } from './ids.ts';
 import { pauseVm, resumeVm, type StopOptions, startVm, stopVm } from './lifecycle.ts';
-import { Machines } from './machine.ts';
 import { createVm, restoreVm } from './make-vm.ts';
-import { vmMigrations } from './migrations.ts';
-import { Pins } from './pins.ts';
-import { recoverVms } from './recovery.ts';
 import { removeSnapshot } from './remove-snapshot.ts';
-import { Backends, type RuntimeContext, type VmPlaces } from './runtime-context.ts';
-import { SnapshotRecords, snapshotInfo } from './snapshot-records.ts';
+import type { RuntimeContext } from './runtime-context.ts';
+import { snapshotInfo } from './snapshot-records.ts';
 import { newSnapshotUid, type SnapshotOptions, takeSnapshot } from './take-snapshot.ts';
 import { vmNotFound } from './transitions.ts';
 import type { ForkResult, RestoreSpec, SnapshotInfo, SnapshotRef, VmInfo, VmSpec } from './vm.ts';
 import { vmInfo } from './vm-info.ts';
-import { VmRecords } from './vm-records.ts';
-
-export interface VmRuntimeOptions {
-  database: Database;
-  /** Directories that belong to this runtime alone, and exist. */
-  stateDir: VmPlaces;
-  backends: readonly VmBackend[];
-  /** Name of the one that makes new VMs; a VM made from a snapshot gets the snapshot's. */
-  defaultBackend: string;
-  images: ImageStore;
-  kernels: KernelStore;
-  /** @default the system's */
-  clock?: Clock;
-  /** Those given replace the host's, which are: 256 VMs, all memory but 512 MiB, as much disk as the file system has. */
-  limits?: Partial<VmLimits>;
-  /** @default the operating system's */
-  random?: Random;
-  /** @default read from this machine */
-  hostFacts?: HostFacts;
-  /** How long a destroyed VM stays listed, in ms. @default 1 hour */
-  retentionMs?: number;
-  /** Told what could not be reported to a caller. @default a warning of the process */
-  warn?: (message: string) => void;
-  /** For crash tests. @default nothing happens */
-  failpoint?: Failpoint;
-}
-
-const defaultRetentionMs = 3_600_000;
-
-/**
- * Opens the VM runtime over a state directory that the caller has locked: brings its tables up to date, and finds or
- * mends what an earlier engine left; see {@link VmRuntime.mended}.
- *
- * @throws AlcoveError `StateUnusable`, `StateCorrupt`, `BackendUnavailable` when the default backend is not among those given
- */
-export async function openVmRuntime(options: VmRuntimeOptions): Promise<VmRuntime> {
-  const { database, failpoint, clock = systemClock } = options;
-  database.migrate('vm', vmMigrations);
-  const host = options.hostFacts ?? readHostFacts(options.stateDir.root);
-  const vms = new VmRecords(database);
-  const admission = new Admission({ ...defaultLimits(host), ...options.limits });
-  const warn = options.warn ?? ((message) => process.emitWarning(message, 'AlcoveWarning'));
-  const context: RuntimeContext = {
-    database,
-    places: options.stateDir,
-    backends: new Backends(options.backends, options.defaultBackend),
-    images: options.images,
-    kernels: options.kernels,
-    clock,
-    random: options.random ?? ((bytes) => randomBytes(bytes)),
-    host,
-    vms,
-    snapshots: new SnapshotRecords(database),
-    journal: new Journal(database),
-    admission,
-    lanes: new Lanes(),
-    machines: new Machines((id, reason) => recordDeath(context, id, reason)),
-    pins: new Pins(),
-    warn,
-    at: async (name) => failpoint?.(name),
-  };
-  const mended = await recoverVms(context);
-  return new VmRuntime(context, mended, options.retentionMs ?? defaultRetentionMs);
-}
-
-/** Makes a VM that died by itself `stopped`, at once, whatever call is under way on it. */
-function recordDeath(context: RuntimeContext, id: string, reason: string): void {
-  try {
-    const status = context.vms.find(id)?.status;
-    if (status !== 'running' && status !== 'paused') return;
-    context.vms.setStatus(id, 'stopped', reason, context.clock.now());
-    context.admission.releaseMemory(id);
-  } catch (error) {
-    context.warn(`VM ${id} died (${reason}), which could not be recorded: ${(error as Error).message}`);
-  }
-}
 
 /**
  * The lifecycle of the VMs of one state directory. Every call takes an `AbortSignal`; calls on one VM are taken in order,
@@ -120,9 +32,9 @@ export class VmRuntime implements AsyncDisposable {
   readonly mended: readonly string[];
   readonly #context: RuntimeContext;
   readonly #retentionMs: number;
-  readonly #closing = new AbortController();
+  readonly #calls = new Calls();
 
-  /** Use {@link openVmRuntime}. */
+  /** Use `openVmRuntime`. */
   constructor(context: RuntimeContext, mended: readonly string[], retentionMs: number) {
     this.#context = context;
     this.mended = mended;
@@ -144,19 +56,21 @@ export class VmRuntime implements AsyncDisposable {
   /** Makes a VM from an image. @throws AlcoveError `VmAlreadyExists`, `InvalidInput`, `AtCapacity`, `Unsupported`, `BackendUnavailable`, `ImageNotFound`, … */
   async create(spec: VmSpec, options: BackendCallOptions = {}): Promise<VmInfo> {
     this.#purge();
-    return this.#call(options, async (call) => this.#info(await createVm(this.#context, spec, call)));
+    return this.#calls.run(options, async (call) => this.#info(await createVm(this.#context, spec, call)));
   }
 
   /** Makes a VM from a snapshot. @throws AlcoveError as {@link create}, and `SnapshotNotFound`, `SnapshotIncompatible`, `SnapshotCorrupt` */
   async restore(ref: SnapshotRef, spec: RestoreSpec = {}, options: BackendCallOptions = {}): Promise<VmInfo> {
     this.#purge();
-    return this.#call(options, async (call) => this.#info(await restoreVm(this.#context, ref, spec, call)));
+    return this.#calls.run(options, async (call) =>
+      this.#info(await restoreVm(this.#context, ref, spec, call)),
+    );
   }
 
   /** Makes VMs from one snapshot of a VM, taken now. Each succeeds or fails alone; results are in order. */
   async fork(id: string, count: number, options: ForkOptions = {}): Promise<ForkResult[]> {
     this.#purge();
-    return this.#call(options, async (call) => {
+    return this.#calls.run(options, async (call) => {
       const outcomes = await forkVm(this.#context, id, count, { ...options, ...call });
       return outcomes.map((outcome) =>
         'record' in outcome ? { id: outcome.id, vm: this.#info(outcome.record) } : outcome,
@@ -165,29 +79,29 @@ export class VmRuntime implements AsyncDisposable {
   }
 
   async start(id: string, options: BackendCallOptions = {}): Promise<VmInfo> {
-    return this.#call(options, async (call) => this.#info(await startVm(this.#context, id, call)));
+    return this.#calls.run(options, async (call) => this.#info(await startVm(this.#context, id, call)));
   }
 
   async stop(id: string, options: StopOptions = {}): Promise<VmInfo> {
-    return this.#call(options, async (call) =>
+    return this.#calls.run(options, async (call) =>
       this.#info(await stopVm(this.#context, id, { ...options, ...call })),
     );
   }
 
   async pause(id: string, options: BackendCallOptions = {}): Promise<VmInfo> {
-    return this.#call(options, async (call) => this.#info(await pauseVm(this.#context, id, call)));
+    return this.#calls.run(options, async (call) => this.#info(await pauseVm(this.#context, id, call)));
   }
 
   async resume(id: string, options: BackendCallOptions = {}): Promise<VmInfo> {
-    return this.#call(options, async (call) => this.#info(await resumeVm(this.#context, id, call)));
+    return this.#calls.run(options, async (call) => this.#info(await resumeVm(this.#context, id, call)));
   }
 
   async destroy(id: string, options: BackendCallOptions = {}): Promise<void> {
-    return this.#call(options, (call) => destroyVm(this.#context, id, call));
+    return this.#calls.run(options, (call) => destroyVm(this.#context, id, call));
   }
 
   async snapshot(id: string, options: SnapshotOptions = {}): Promise<SnapshotInfo> {
-    return this.#call(options, async (call) => {
+    return this.#calls.run(options, async (call) => {
       const made = { uid: newSnapshotUid(this.#context), lifetime: 'kept' } as const;
       const record = await takeSnapshot(this.#context, id, { ...options, ...call }, made);
       return this.#snapshotInfo(record);
@@ -227,7 +141,7 @@ export class VmRuntime implements AsyncDisposable {
     },
     /** @throws AlcoveError `SnapshotNotFound`, `SnapshotInUse` */
     remove: async (ref: SnapshotRef): Promise<void> =>
-      this.#call({}, () => removeSnapshot(this.#context, ref)),
+      this.#calls.run({}, () => removeSnapshot(this.#context, ref)),
   };
 
   /** Digests of the images that VMs and snapshots need, those being made included. */
@@ -244,22 +158,24 @@ export class VmRuntime implements AsyncDisposable {
 
   /** Starts a command and gives its streams. The image's and the VM's env, user and workdir apply. */
   async spawn(id: string, request: ExecRequest, options: BackendCallOptions = {}): Promise<GuestProcess> {
-    return this.#call(options, (call) => spawnCommand(this.#context, id, request, call, options.signal));
+    return this.#calls.run(options, (call) => spawnCommand(this.#context, id, request, call, options.signal));
   }
 
   /** Joins a detached command again. */
   async attach(id: string, commandId: string, options: BackendCallOptions = {}): Promise<GuestProcess> {
-    return this.#call(options, (call) => attachCommand(this.#context, id, commandId, call, options.signal));
+    return this.#calls.run(options, (call) =>
+      attachCommand(this.#context, id, commandId, call, options.signal),
+    );
   }
 
   /** The channel of a running VM. @throws AlcoveError `VmNotFound`, `GuestUnreachable` */
   async guest(id: string, options: BackendCallOptions = {}): Promise<GuestChannel> {
-    return this.#call(options, async (call) => (await reachGuest(this.#context, id, call)).guest);
+    return this.#calls.run(options, async (call) => (await reachGuest(this.#context, id, call)).guest);
   }
 
   /** The last part of a VM's console, bounded; of the current or the last run. */
   async console(id: string): Promise<string> {
-    return this.#call({}, () => readConsole(this.#context, id));
+    return this.#calls.run({}, () => readConsole(this.#context, id));
   }
 
   /**
@@ -276,9 +192,8 @@ export class VmRuntime implements AsyncDisposable {
 
   /** Ends every call under way and lets go of the VMs, which run on. */
   async close(): Promise<void> {
-    const closed = engineClosed();
-    this.#closing.abort(closed);
-    await this.#context.lanes.idle();
+    const closed = await this.#calls.close();
+    await this.#context.lanes.idle(); // A caller that heard of a death left its call behind.
     for (const result of await this.#context.machines.release(closed)) {
       if (result.status === 'rejected')
         this.#context.warn(`could not let go of a VM: ${(result.reason as Error).message}`);
@@ -289,26 +204,8 @@ export class VmRuntime implements AsyncDisposable {
     return this.close();
   }
 
-  /** Runs a call that also ends when the runtime closes. */
-  async #call<T>(options: BackendCallOptions, work: (call: BackendCallOptions) => Promise<T>): Promise<T> {
-    const closing = this.#closing.signal;
-    if (closing.aborted) throw closing.reason;
-    const ended = new AbortController();
-    const onAbort = () => ended.abort(options.signal?.reason);
-    const onClose = () => ended.abort(closing.reason);
-    if (options.signal?.aborted) onAbort();
-    options.signal?.addEventListener('abort', onAbort, { once: true });
-    closing.addEventListener('abort', onClose, { once: true });
-    const { onProgress } = options;
-    try {
-      return await work({ signal: ended.signal, ...(onProgress && { onProgress }) });
-    } finally {
-      options.signal?.removeEventListener('abort', onAbort);
-      closing.removeEventListener('abort', onClose);
-    }
-  }
-
   #purge(): void {
+    this.#calls.requireOpen();
     this.#context.vms.purgeDestroyed(this.#context.clock.now() - this.#retentionMs);
   }
 
@@ -323,8 +220,4 @@ export class VmRuntime implements AsyncDisposable {
       parentUid === undefined ? undefined : this.#context.snapshots.byUid(parentUid),
     );
   }
-}
-
-function engineClosed(): AlcoveError<'Cancelled'> {
-  return new AlcoveError('Cancelled', 'the engine was closed', { remedy: 'Open it again.' });
 }
