@@ -116,7 +116,7 @@ class FileImageStore implements ImageStore {
     const what = displaySource(source);
     const digest =
       source.kind === 'registry'
-        ? await resolveInRegistry(source, { tmpDir, name: what, signal: context.signal })
+        ? await resolveInRegistry(source, { tmpDir, name: what, origin: 'registry', signal: context.signal })
         : undefined;
     if (digest !== undefined && this.#table.get(digest)) return digest;
     const contents = await readSource(source, { tmpDir, digest, context });

@@ -12,6 +12,8 @@ export interface TestStore {
   database: Database;
   /** What lies in the folders of images and of half-made files. */
   files(): string[];
+  /** Lets go of the state directory; happens by itself at the end of the test. */
+  close(): void;
 }
 
 /** A folder that is gone after the test. */
@@ -25,10 +27,14 @@ export function testFolder(): string {
 export function testStore(root = join(testFolder(), 'state')): TestStore {
   const stateDir = openStateDir({ root });
   const database = new Database(stateDir.databasePath);
-  onTestFinished(() => {
+  let open = true;
+  const close = () => {
+    if (!open) return;
+    open = false;
     database.close();
     stateDir[Symbol.dispose]();
-  });
+  };
+  onTestFinished(close);
   let ms = 1_700_000_000_000;
   const clock = {
     now: () => ms++,
@@ -41,5 +47,6 @@ export function testStore(root = join(testFolder(), 'state')): TestStore {
     stateDir,
     database,
     files: () => [...readdirSync(stateDir.imagesDir), ...readdirSync(stateDir.tmpDir)],
+    close,
   };
 }

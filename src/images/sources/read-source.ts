@@ -17,7 +17,12 @@ export async function readSource(
   options: { tmpDir: string; digest: string | undefined; context: FlightContext },
 ): Promise<ImageContents> {
   const { tmpDir, digest, context } = options;
-  const skopeo = { tmpDir, name: displaySource(source), signal: context.signal };
+  const skopeo = {
+    tmpDir,
+    name: displaySource(source),
+    origin: source.kind === 'registry' ? 'registry' : 'file',
+    signal: context.signal,
+  } as const;
   switch (source.kind) {
     case 'registry':
       if (digest === undefined) throw new AlcoveError('Internal', `${source.reference} was not resolved`);

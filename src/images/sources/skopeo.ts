@@ -9,6 +9,8 @@ export interface SkopeoContext {
   tmpDir: string;
   /** For messages. */
   name: string;
+  /** What goes wrong with a file is the file's fault; with a registry it may be the network's. */
+  origin: 'registry' | 'file';
   signal: AbortSignal;
 }
 
@@ -70,8 +72,7 @@ const meanings: readonly { words: RegExp; as: (message: string) => AlcoveError }
       new AlcoveError('ToolFailed', message, { remedy: 'Log in to the registry with `skopeo login`.' }),
   },
   {
-    words:
-      /digest did not match|does not match digest|unsupported manifest|parsing manifest|invalid (tar|character|manifest|reference format)|unexpected EOF|no such file or directory|choos\w+ an? image|no image found/i,
+    words: /did not match|does not match digest|unsupported manifest|parsing manifest/i,
     as: (message) => new AlcoveError('ImageInvalid', message),
   },
   {
@@ -83,13 +84,14 @@ const meanings: readonly { words: RegExp; as: (message: string) => AlcoveError }
   },
 ];
 
-function explain(error: AlcoveError, { name, tmpDir }: SkopeoContext): unknown {
+function explain(error: AlcoveError, { name, tmpDir, origin }: SkopeoContext): unknown {
   const known = fullDiskOr(error, tmpDir);
   if (known !== error) return known;
   const said = /msg="(.*)"/s.exec(error.message)?.[1]?.replaceAll('\\"', '"') ?? error.message;
+  const message = `cannot get ${name}: ${said.trim()}`;
   const meaning = meanings.find(({ words }) => words.test(said));
-  if (!meaning) return error;
-  const explained = meaning.as(`cannot get ${name}: ${said.trim()}`);
+  if (!meaning && origin === 'registry') return error;
+  const explained = meaning ? meaning.as(message) : new AlcoveError('ImageInvalid', message);
   explained.cause = error;
   return explained;
 }
