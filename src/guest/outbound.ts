@@ -17,7 +17,7 @@ export class Outbound implements GuestSink {
   readonly #wire: OutboundWire;
   #credit = windowBytes;
   #ended = false;
-  #closed: { error: unknown } | undefined;
+  #closed: { error?: unknown } | undefined;
   #waiting: (() => void) | undefined;
   /** The write under way; the next one waits for it, so that bytes keep their order. */
   #last: Promise<void> = Promise.resolve();
@@ -47,7 +47,7 @@ export class Outbound implements GuestSink {
   }
 
   /** The stream is over: writers under way reject, with the stream's own error where it had one. */
-  close(error: unknown = brokenPipe(this.#name)): void {
+  close(error?: unknown): void {
     this.#closed ??= { error };
     this.#wake();
   }
@@ -60,7 +60,7 @@ export class Outbound implements GuestSink {
 
   async #send(chunk: Uint8Array): Promise<void> {
     for (let offset = 0; offset < chunk.length; ) {
-      if (this.#closed) throw this.#closed.error;
+      if (this.#closed) throw this.#closed.error ?? brokenPipe(this.#name);
       if (this.#ended) throw brokenPipe(this.#name);
       if (this.#credit === 0) {
         await new Promise<void>((resolve) => {
@@ -92,9 +92,4 @@ function brokenPipe(name: string): AlcoveError<'GuestFile'> {
     remedy: 'Stop writing; the result of the call says how it ended.',
     details: { path: name, errno: 'EPIPE' },
   });
-}
-
-/** Whether `error` says that a sink's other end is gone. */
-export function isBrokenPipe(error: unknown): boolean {
-  return error instanceof AlcoveError && error.code === 'GuestFile' && error.details?.errno === 'EPIPE';
 }
