@@ -26,20 +26,32 @@ export class Lanes {
     work: () => Promise<T>,
     signal: AbortSignal | undefined,
   ): Promise<T> {
-    await this.#turn(lane, what, signal);
-    const done = work();
+    const done = this.#run(lane, what, work, signal);
     this.#underWay.add(done);
     try {
       return await done;
     } finally {
       this.#underWay.delete(done);
-      this.#next(lane);
     }
   }
 
-  /** Resolves when no call is under way any more. */
+  /** Resolves when no call is under way or waiting any more. */
   async idle(): Promise<void> {
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
+  }
+
+  async #run<T>(
+    lane: string,
+    what: string,
+    work: () => Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    await this.#turn(lane, what, signal);
+    try {
+      return await work();
+    } finally {
+      this.#next(lane);
+    }
   }
 
   async #turn(lane: string, what: string, signal: AbortSignal | undefined): Promise<void> {
