@@ -1,12 +1,13 @@
 import { AlcoveError, cancelled } from '../errors.ts';
 import type { Clock } from '../host/index.ts';
-import type { FrameHeader } from './frame.ts';
-import type { FrameWriter } from './frame-writer.ts';
+import { breach } from './failures.ts';
 import { type CallSubject, guestError } from './guest-error.ts';
 import { Inbound } from './inbound.ts';
 import { Outbound } from './outbound.ts';
 import { channel, frameType, type Op } from './protocol.ts';
-import { breach, TlvReader } from './tlv-reader.ts';
+import type { FrameHeader } from './wire/frame.ts';
+import type { FrameWriter } from './wire/frame-writer.ts';
+import { TlvReader } from './wire/tlv-reader.ts';
 
 /** How long the guest has to confirm that what it was told to give up has ended. */
 export const resetWaitMs = 10_000;

@@ -3,8 +3,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FakeAgent, hello, tlvs, u32 } from '../../test/guest/fake-agent.ts';
 import { ManualClock } from '../../test/guest/manual-clock.ts';
 import { type ConnectGuestOptions, connectGuest } from './connect-guest.ts';
-import { encodeFrame } from './frame.ts';
 import { frameType, maxFrameBytes, nonceBytes, tag } from './protocol.ts';
+import { encodeFrame } from './wire/frame.ts';
 
 let agent: FakeAgent;
 let clock: ManualClock;

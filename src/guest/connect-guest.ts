@@ -1,7 +1,8 @@
 import { cancelled } from '../errors.ts';
 import { type Clock, systemClock } from '../host/index.ts';
 import { ConnectedGuest } from './connected-guest.ts';
-import { Connection, unreachable } from './connection.ts';
+import { Connection } from './connection.ts';
+import { unreachable } from './failures.ts';
 import type { GuestChannel, GuestHello } from './guest-channel.ts';
 import { Handshake } from './handshake.ts';
 import { Line } from './line.ts';
@@ -15,6 +16,9 @@ const resyncMs = 250;
 
 /** With every so manieth SYNC the zeros that complete a cut frame are sent again, for they may be lost too. */
 const zerosEvery = 8;
+
+/** The longest that a timer of Node waits (24.8 days); a longer one would fire at once. */
+const maxTimerMs = 2 ** 31 - 1;
 
 export interface ConnectGuestOptions {
   /** Unix socket of the guest's port; it may appear later. */
@@ -93,7 +97,7 @@ async function getInStep(
     connection.writer.send(frameType.SYNC, 0, 0, handshake.nextSync());
     rounds++;
   };
-  const stopDeadline = clock.timer(leftMs, () => {
+  const stopDeadline = clock.timer(Math.min(leftMs, maxTimerMs), () => {
     connection.break(unreachable(`the guest did not answer within ${options.deadlineMs} ms`));
   });
   const onAbort = () => connection.break(cancelled('connecting to the guest', signal));

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { tlvs, u32 } from '../../test/guest/fake-agent.ts';
 import { exitedWell, FakeGuest, failure, readAll } from '../../test/guest/fake-guest.ts';
 import { channel, control, frameType, op, tag, windowBytes } from './protocol.ts';
-import { TlvReader } from './tlv-reader.ts';
+import { TlvReader } from './wire/tlv-reader.ts';
 
 let guest: FakeGuest;
 

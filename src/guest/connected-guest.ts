@@ -1,5 +1,6 @@
 import type { Connection } from './connection.ts';
 import { commandLabel, encodeExec } from './exec-request.ts';
+import { breach } from './failures.ts';
 import type {
   CallOptions,
   DetachedCommand,
@@ -20,8 +21,11 @@ import { receiveRecords } from './records.ts';
 import { RemoteFiles } from './remote-files.ts';
 import { RemoteProcess, readExit } from './remote-process.ts';
 import { encodeIdentity, encodeNetwork, encodeSetup, toUnixNs } from './setup-request.ts';
-import { required, type TlvReader } from './tlv-reader.ts';
-import { TlvWriter } from './tlv-writer.ts';
+import { required, type TlvReader } from './wire/tlv-reader.ts';
+import { TlvWriter } from './wire/tlv-writer.ts';
+
+/** Far more than a guest can run: what claims more is not believed. */
+const maxListedCommands = 65_536;
 
 /** A guest that is in step: each method is one request of `agent/PROTOCOL.md`. */
 export class ConnectedGuest implements GuestChannel {
@@ -68,6 +72,7 @@ export class ConnectedGuest implements GuestChannel {
     });
     const commands: DetachedCommand[] = [];
     for await (const record of receiveRecords(this.#connection, call)) {
+      if (commands.length === maxListedCommands) this.#connection.read(() => tooManyCommands());
       commands.push(this.#connection.read(() => readDetached(record)));
     }
     return commands;
@@ -134,6 +139,10 @@ export class ConnectedGuest implements GuestChannel {
   #ask(op: Op, subject: CallSubject, request: TlvWriter, options: CallOptions): Promise<TlvReader> {
     return this.#connection.ask({ op, subject, payload: request.finish(), signal: options.signal });
   }
+}
+
+function tooManyCommands(): never {
+  throw breach(`more than ${maxListedCommands} commands`);
 }
 
 function readDetached(record: TlvReader): DetachedCommand {

@@ -1,12 +1,13 @@
 import { AlcoveError, cancelled, isAlcoveError } from '../errors.ts';
 import type { Clock } from '../host/index.ts';
 import { Call, type CallRequest } from './call.ts';
-import type { FrameHeader } from './frame.ts';
-import type { FrameHandler } from './frame-decoder.ts';
-import { FrameWriter } from './frame-writer.ts';
+import { breach, unreachable } from './failures.ts';
 import type { Line } from './line.ts';
 import { frameType, maxStreams } from './protocol.ts';
-import { breach, type TlvReader } from './tlv-reader.ts';
+import type { FrameHeader } from './wire/frame.ts';
+import type { FrameHandler } from './wire/frame-decoder.ts';
+import { FrameWriter } from './wire/frame-writer.ts';
+import type { TlvReader } from './wire/tlv-reader.ts';
 
 /** Recognises the answers to the SYNCs of this connection. */
 export interface SyncAcks {
@@ -126,9 +127,4 @@ export class Connection implements AsyncDisposable {
       throw breach(`a frame for stream ${header.stream}, which was never opened`);
     }
   }
-}
-
-/** The error of a guest that cannot be talked to (any more). */
-export function unreachable(what: string, cause?: unknown): AlcoveError<'GuestUnreachable'> {
-  return new AlcoveError('GuestUnreachable', what, { cause });
 }

@@ -1,11 +1,11 @@
 import { lstat, stat } from 'node:fs/promises';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { AlcoveError, isAlcoveError } from '../errors.ts';
+import { invalid } from './failures.ts';
 import type { CallOptions, FileKind, GuestChannel } from './guest-channel.ts';
-import { errnoOf, hostFileError } from './host-file-error.ts';
-import { packPath } from './pack-path.ts';
-import { invalid } from './tlv-writer.ts';
-import { type UnpackLimits, unpackTo } from './unpack-to.ts';
+import { errnoOf, hostFileError } from './tar/host-file-error.ts';
+import { packPath } from './tar/pack-path.ts';
+import { type UnpackLimits, unpackTo } from './tar/unpack-to.ts';
 
 /** What is at a path: `absent` when nothing is, but its directory is there. */
 type Place = 'directory' | 'file' | 'absent';

@@ -1,6 +1,7 @@
+import { invalid } from './failures.ts';
 import type { ExecRequest } from './guest-channel.ts';
 import { tag } from './protocol.ts';
-import { invalid, TlvWriter } from './tlv-writer.ts';
+import { TlvWriter } from './wire/tlv-writer.ts';
 
 /** The TLVs of an EXEC. @throws AlcoveError `InvalidInput` */
 export function encodeExec(request: ExecRequest): Uint8Array {

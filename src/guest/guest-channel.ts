@@ -6,7 +6,8 @@
  * not collected: the process in the guest blocks on its pipe instead.
  *
  * Every call takes an `AbortSignal`; when it fires, the call is ended *in the guest* (a command's whole process
- * tree is killed) and rejects with `Cancelled`. When the channel breaks, every call under way rejects at once:
+ * tree is killed) and rejects with `Cancelled` once the guest has confirmed that (`GuestUnreachable` when it does
+ * not). The signal of a command or connection counts as long as that lasts; a detached command is only let go of. When the channel breaks, every call under way rejects at once:
  * `GuestUnreachable` when the VM or its agent went away, `GuestProtocol` when the guest sent what it must not.
  *
  * Two implementations: {@link connectGuest} speaks the protocol of `agent/PROTOCOL.md` over a Unix socket; the
@@ -203,7 +204,7 @@ export interface GuestFiles {
   mkdir(path: string, options?: CallOptions & { parents?: true; mode?: number }): Promise<void>;
   remove(path: string, options?: CallOptions & { recursive?: true }): Promise<void>;
   rename(from: string, to: string, options?: CallOptions): Promise<void>;
-  /** Changes below a directory (itself only, or with `recursive` its tree), until the iteration ends. */
+  /** Changes below a directory (itself only, or with `recursive` its tree), from the first `next` until the iteration ends. */
   watch(path: string, options?: CallOptions & { recursive?: true }): AsyncIterable<FileChange>;
   /**
    * Unpacks a tar stream (ustar, pax or GNU; not compressed) below `path`, which is made when absent. An entry

@@ -1,6 +1,7 @@
 import { AlcoveError } from '../errors.ts';
+import { breach } from './failures.ts';
 import { maxStreams, tag } from './protocol.ts';
-import { breach, type TlvReader } from './tlv-reader.ts';
+import type { TlvReader } from './wire/tlv-reader.ts';
 
 /** What a call was about, for its errors. */
 export interface CallSubject {

@@ -1,5 +1,4 @@
-import { breach } from './tlv-reader.ts';
-import { invalid } from './tlv-writer.ts';
+import { breach, invalid } from './failures.ts';
 
 /** The longest path Linux takes, with its NUL: `PATH_MAX`. */
 const maxPathBytes = 4_096;

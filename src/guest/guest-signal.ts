@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { invalid } from './tlv-writer.ts';
+import { invalid } from './failures.ts';
 
 /** Signal numbers by name; a guest runs the host's architecture, so they are the same on both sides. */
 const numbers = new Map<string, number>(Object.entries(constants.signals));

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { SyncAcks } from './connection.ts';
+import { breach } from './failures.ts';
 import type { GuestHello } from './guest-channel.ts';
 import { nonceBytes, protocolVersion, tag } from './protocol.ts';
-import { breach, required, TlvReader } from './tlv-reader.ts';
+import { required, TlvReader } from './wire/tlv-reader.ts';
 
 /** Where the counter stands in a nonce; what is before it is random, and the same for one connection. */
 const counterOffset = nonceBytes - 4;

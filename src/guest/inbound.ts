@@ -1,6 +1,5 @@
+import { breach, invalid } from './failures.ts';
 import { windowBytes } from './protocol.ts';
-import { breach } from './tlv-reader.ts';
-import { invalid } from './tlv-writer.ts';
 
 /** Credit is granted in steps of so much: often enough to keep the guest sending, rarely enough to cost nothing. */
 const grantStepBytes = windowBytes / 4;

@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import { FrameDecoder } from './frame-decoder.ts';
+import { FrameDecoder } from './wire/frame-decoder.ts';
 
 /** A connected socket that reads straight into its decoder's buffer. */
 export class Line {

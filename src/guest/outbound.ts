@@ -1,7 +1,7 @@
 import { AlcoveError } from '../errors.ts';
+import { breach } from './failures.ts';
 import type { GuestSink } from './guest-channel.ts';
 import { maxPayloadBytes, windowBytes } from './protocol.ts';
-import { breach } from './tlv-reader.ts';
 
 /** How an {@link Outbound} reaches the wire. */
 export interface OutboundWire {

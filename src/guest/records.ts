@@ -1,8 +1,9 @@
 import type { Call } from './call.ts';
 import type { Connection } from './connection.ts';
+import { breach } from './failures.ts';
 import type { Inbound } from './inbound.ts';
 import { maxPayloadBytes } from './protocol.ts';
-import { breach, TlvReader } from './tlv-reader.ts';
+import { TlvReader } from './wire/tlv-reader.ts';
 
 const lengthBytes = 4;
 

@@ -5,8 +5,8 @@ import type { CallOptions, FileChange, FileKind, FileStat, GuestFiles } from './
 import { absolutePath, entryPath, pathBelow } from './guest-path.ts';
 import { change, kind, type Op, op, tag } from './protocol.ts';
 import { receiveRecords } from './records.ts';
-import { required, type TlvReader } from './tlv-reader.ts';
-import { TlvWriter } from './tlv-writer.ts';
+import { required, type TlvReader } from './wire/tlv-reader.ts';
+import { TlvWriter } from './wire/tlv-writer.ts';
 
 const kinds = new Map<number, FileKind>([
   [kind.FILE, 'file'],

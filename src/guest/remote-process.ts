@@ -1,10 +1,11 @@
 import type { Call } from './call.ts';
 import type { Connection } from './connection.ts';
+import { breach, invalid } from './failures.ts';
 import type { ExecExit, GuestProcess, GuestSink, TerminalSize } from './guest-channel.ts';
 import { signalName, signalNumber } from './guest-signal.ts';
 import { control, tag } from './protocol.ts';
-import { breach, required, type TlvReader } from './tlv-reader.ts';
-import { invalid, TlvWriter } from './tlv-writer.ts';
+import { required, type TlvReader } from './wire/tlv-reader.ts';
+import { TlvWriter } from './wire/tlv-writer.ts';
 
 /** A command under way in the guest, over one call. */
 export class RemoteProcess implements GuestProcess {

@@ -257,6 +257,13 @@ describe('a deadline', () => {
     await expect(running).rejects.toThrow(failure('GuestUnreachable'));
   });
 
+  test('of a month does not end the command at once', async () => {
+    guest.exit();
+    expect(await runCommand(guest, { command: 'x', timeoutMs: 2_592_000_000 })).toMatchObject({
+      exitCode: 0,
+    });
+  });
+
   test('does not cut short the delivery of output that came in time', async () => {
     let taken = 0;
     guest.stdout = chunks('a', 'b');

@@ -2,10 +2,10 @@ import { AlcoveError, cancelled, isAlcoveError } from '../errors.ts';
 import { type Clock, systemClock } from '../host/index.ts';
 import { bytesOf } from './call-bytes.ts';
 import { commandLabel } from './exec-request.ts';
+import { invalid } from './failures.ts';
 import type { ExecExit, ExecResult, GuestChannel, GuestProcess } from './guest-channel.ts';
-import { HeadTail } from './head-tail.ts';
+import { HeadTail } from './output/head-tail.ts';
 import type { RunOptions } from './run-options.ts';
-import { invalid } from './tlv-writer.ts';
 
 /** Kept output per stream unless asked otherwise. */
 const defaultMaxOutputBytes = 1 << 20;
@@ -15,6 +15,9 @@ const defaultGraceMs = 2_000;
 
 /** How much later than the guest's own deadline the host takes things into its hands. */
 const backstopMarginMs = 5_000;
+
+/** The longest that a timer of Node waits (24.8 days); a longer one would fire at once. */
+const maxTimerMs = 2 ** 31 - 1;
 
 /**
  * Runs a command to its end: feeds its input, hands its output to the sinks as fast as they take it, and keeps the
@@ -100,7 +103,9 @@ class CommandRun {
   #armBackstop(clock: Clock): () => void {
     const { timeoutMs, graceMs = defaultGraceMs } = this.#options;
     if (timeoutMs === undefined) return () => {};
-    return clock.timer(timeoutMs + graceMs + backstopMarginMs, () => {
+    const backstopMs = timeoutMs + graceMs + backstopMarginMs;
+    if (!(backstopMs <= maxTimerMs)) return () => {}; // The guest's own deadline stands.
+    return clock.timer(backstopMs, () => {
       this.#late = true;
       this.#stop.abort();
     });

@@ -1,6 +1,7 @@
+import { invalid } from './failures.ts';
 import type { GuestIdentity, GuestNetwork, GuestSetup } from './guest-channel.ts';
 import { tag } from './protocol.ts';
-import { invalid, TlvWriter } from './tlv-writer.ts';
+import { TlvWriter } from './wire/tlv-writer.ts';
 
 /** The TLVs of a SETUP. @throws AlcoveError `InvalidInput` */
 export function encodeSetup(request: GuestSetup): TlvWriter {

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { encodeFrame, frameBytes, readHeader, trailerMatches } from '../../src/guest/frame.ts';
 import { frameType, headerBytes, nonceBytes, type Tag, tag } from '../../src/guest/protocol.ts';
+import { encodeFrame, frameBytes, readHeader, trailerMatches } from '../../src/guest/wire/frame.ts';
 
 /** A frame that the fake received. */
 export interface ReceivedFrame {

@@ -1,0 +1,261 @@
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Header, pack } from 'tar-stream';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type UnpackOptions, unpackTo } from './unpack-to.ts';
+
+let dir: string;
+let outside: string;
+let into: string;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'unpack-'));
+  outside = join(dir, 'outside');
+  into = join(dir, 'into');
+  writeFileSync(outside, 'untouched', { mode: 0o644 });
+});
+
+afterEach(() => rmSync(dir, { recursive: true }));
+
+type TestEntry = Partial<Header> & { name: string; text?: string };
+
+async function* archive(...entries: TestEntry[]): AsyncGenerator<Uint8Array> {
+  const tar = pack();
+  for (const { text, ...header } of entries) tar.entry({ type: 'file', mode: 0o644, ...header }, text ?? '');
+  tar.finalize();
+  for await (const chunk of tar) yield chunk as Uint8Array;
+}
+
+const unpack = (entries: TestEntry[], options: UnpackOptions = {}) =>
+  unpackTo(into, archive(...entries), options);
+
+test('files, directories, symlinks and hard links come out as they were', async () => {
+  await unpack([
+    { name: '.', type: 'directory', mode: 0o750 },
+    { name: 'd', type: 'directory', mode: 0o500, mtime: new Date(1_000_000_000_000) },
+    { name: 'd/f', text: 'content', mode: 0o4755, mtime: new Date(1_100_000_000_000) },
+    { name: './d/up', type: 'symlink', linkname: '../top' },
+    { name: 'same', type: 'link', linkname: './d/f' },
+    { name: 'deep/er/without-parents', text: 'x' },
+  ]);
+  expect(statSync(into).mode & 0o7777).toBe(0o750);
+  expect(statSync(join(into, 'd')).mode & 0o7777).toBe(0o500);
+  expect(statSync(join(into, 'd')).mtimeMs).toBe(1_000_000_000_000);
+  expect(readFileSync(join(into, 'd/f'), 'utf8')).toBe('content');
+  expect(statSync(join(into, 'd/f')).mode & 0o7777).toBe(0o755);
+  expect(statSync(join(into, 'd/f')).mtimeMs).toBe(1_100_000_000_000);
+  expect(readlinkSync(join(into, 'd/up'))).toBe('../top');
+  expect(statSync(join(into, 'same')).ino).toBe(statSync(join(into, 'd/f')).ino);
+  expect(readFileSync(join(into, 'deep/er/without-parents'), 'utf8')).toBe('x');
+});
+
+test('a directory that exists is merged, keeps its mode, and its files are replaced', async () => {
+  mkdirSync(into, { mode: 0o700 });
+  writeFileSync(join(into, 'old'), 'old');
+  writeFileSync(join(into, 'kept'), 'kept');
+  await unpack([
+    { name: '.', type: 'directory', mode: 0o777 },
+    { name: 'old', text: 'new' },
+  ]);
+  expect(statSync(into).mode & 0o777).toBe(0o700);
+  expect(readFileSync(join(into, 'old'), 'utf8')).toBe('new');
+  expect(readFileSync(join(into, 'kept'), 'utf8')).toBe('kept');
+});
+
+test('a link of the user below the destination is replaced, not written through', async () => {
+  mkdirSync(into);
+  symlinkSync(outside, join(into, 'f'));
+  await unpack([{ name: 'f', text: 'new' }]);
+  expect(lstatSync(join(into, 'f')).isFile()).toBe(true);
+});
+
+describe('refused, with nothing touched outside', () => {
+  const refused: [string, TestEntry[]][] = [
+    ['a name with ..', [{ name: '../outside', text: 'x' }]],
+    ['a name with .. inside', [{ name: 'a/../../outside', text: 'x' }]],
+    ['an absolute name', [{ name: '/outside', text: 'x' }]],
+    ['a symlink to an absolute path', [{ name: 'l', type: 'symlink', linkname: '/etc' }]],
+    ['a symlink that climbs out', [{ name: 'a/l', type: 'symlink', linkname: '../../outside' }]],
+    [
+      'a symlink that climbs out through another',
+      [
+        { name: 'a/b/here', type: 'symlink', linkname: '../..' },
+        { name: 'a/b/out', type: 'symlink', linkname: 'here/../outside' },
+      ],
+    ],
+    ['a symlink to nothing', [{ name: 'l', type: 'symlink', linkname: '' }]],
+    [
+      'a file through a symlink',
+      [
+        { name: 'd', type: 'directory' },
+        { name: 'l', type: 'symlink', linkname: 'd' },
+        { name: 'l/f', text: 'x' },
+      ],
+    ],
+    [
+      'a directory where a symlink is',
+      [
+        { name: 'l', type: 'symlink', linkname: '.' },
+        { name: 'l', type: 'directory' },
+      ],
+    ],
+    [
+      'a symlink where a directory is',
+      [
+        { name: 'd', type: 'directory' },
+        { name: 'd', type: 'symlink', linkname: '.' },
+      ],
+    ],
+    ['a hard link with ..', [{ name: 'h', type: 'link', linkname: '../outside' }]],
+    ['a hard link to an absolute path', [{ name: 'h', type: 'link', linkname: '/etc/hostname' }]],
+    ['a hard link to what is not in the archive', [{ name: 'h', type: 'link', linkname: 'other' }]],
+    [
+      'a hard link to what was a file and is a symlink',
+      [
+        { name: 'f', text: 'x' },
+        { name: 'f', type: 'symlink', linkname: 'g' },
+        { name: 'h', type: 'link', linkname: 'f' },
+      ],
+    ],
+    ['a device', [{ name: 'null', type: 'character-device', devmajor: 1, devminor: 3 }]],
+    ['a fifo', [{ name: 'p', type: 'fifo' }]],
+    ['a file in the place of the destination', [{ name: '.', text: 'x' }]],
+    [
+      'a file in the place of a directory',
+      [
+        { name: 'd/f', text: 'x' },
+        { name: 'd', text: 'x' },
+      ],
+    ],
+  ];
+
+  test.each(refused)('%s', async (_name, entries) => {
+    const error = await unpack(entries).catch((e) => e);
+    expect(error).toMatchObject({ code: 'InvalidInput', details: { field: 'tar' } });
+    expect(error.message).toContain(`entry ${JSON.stringify(entries.at(-1)?.name)}`);
+    expect(readdirSync(dir).sort()).toEqual(['into', 'outside']);
+    expect(readFileSync(outside, 'utf8')).toBe('untouched');
+    expect(
+      readdirSync(into, { recursive: true }).filter((name) => String(name).includes('.alcove-')),
+    ).toEqual([]);
+  });
+
+  test('what is through a link of the user below the destination', async () => {
+    mkdirSync(into);
+    mkdirSync(join(dir, 'elsewhere'));
+    symlinkSync(join(dir, 'elsewhere'), join(into, 'l'));
+    await expect(unpack([{ name: 'l/f', text: 'x' }])).rejects.toThrow(/which is a link/);
+    expect(readdirSync(join(dir, 'elsewhere'))).toEqual([]);
+  });
+
+  test.each([
+    ['more entries', { maxEntries: 1 }],
+    ['more bytes', { maxBytes: 5 }],
+  ])('%s than allowed', async (_name, limits) => {
+    const files = [
+      { name: 'a', text: '123' },
+      { name: 'b', text: '456' },
+    ];
+    await expect(unpack(files, { limits })).rejects.toThrow(/entry "b"/);
+    expect(readdirSync(into)).toEqual(['a']);
+  });
+});
+
+test.each([
+  ['bytes that are no archive', Buffer.alloc(512, 'x')],
+  ['half a header', Buffer.alloc(100, 'x')],
+])('%s are a damaged archive', async (_name, bytes) => {
+  async function* source() {
+    yield bytes;
+  }
+  await expect(unpackTo(into, source())).rejects.toThrow(/the archive is damaged/);
+});
+
+test('an archive that ends inside a file is damaged, and leaves no half file', async () => {
+  async function* source() {
+    let left = 700;
+    for await (const chunk of archive({ name: 'f', text: 'x'.repeat(1_000) })) {
+      yield chunk.subarray(0, left);
+      left = Math.max(0, left - chunk.length);
+    }
+  }
+  await expect(unpackTo(into, source())).rejects.toThrow(/the archive is damaged/);
+  expect(readdirSync(into)).toEqual([]);
+});
+
+test('an error of the source comes through, and leaves no half file', async () => {
+  const broken = new Error('the guest went away');
+  async function* source() {
+    const chunks = archive({ name: 'f', text: 'x'.repeat(100_000) });
+    yield (await chunks.next()).value ?? Buffer.alloc(0);
+    yield (await chunks.next()).value?.subarray(0, 10) ?? Buffer.alloc(0);
+    throw broken;
+  }
+  await expect(unpackTo(into, source())).rejects.toBe(broken);
+  expect(readdirSync(into)).toEqual([]);
+});
+
+test('a source that hangs is let go of when it is cancelled', async () => {
+  const controller = new AbortController();
+  let letGo = false;
+  const source: AsyncIterable<Uint8Array> = {
+    [Symbol.asyncIterator]: () => ({
+      next: () => {
+        queueMicrotask(() => controller.abort());
+        return new Promise(() => {});
+      },
+      return: async () => {
+        letGo = true;
+        return { done: true, value: undefined };
+      },
+    }),
+  };
+  await expect(unpackTo(into, source, { signal: controller.signal })).rejects.toThrow(
+    expect.objectContaining({ code: 'Cancelled' }),
+  );
+  expect(letGo).toBe(true);
+});
+
+test('one file gets the name that is asked for, and a second one is refused', async () => {
+  await unpack([{ name: 'theirs', text: 'x' }], { as: 'ours' });
+  expect(readdirSync(into)).toEqual(['ours']);
+  const two = [
+    { name: 'a', text: 'x' },
+    { name: 'b', text: 'y' },
+  ];
+  await expect(unpack(two, { as: 'ours' })).rejects.toThrow(/where one file was expected/);
+  await expect(unpack([{ name: 'd', type: 'directory' }], { as: 'ours' })).rejects.toThrow(/is a directory/);
+});
+
+test('the directory of the destination must exist', async () => {
+  await expect(unpackTo(join(dir, 'no/such'), archive())).rejects.toThrow(
+    expect.objectContaining({ code: 'HostFile' }),
+  );
+  expect(existsSync(join(dir, 'no'))).toBe(false);
+});
+
+test('root may keep owners and set-user-id bits; nobody else may ask for it', async () => {
+  const unpacking = unpack([{ name: 'f', text: 'x', uid: 1234, gid: 5678, mode: 0o4755 }], {
+    owners: 'keep',
+  });
+  if (process.geteuid?.() === 0) {
+    await unpacking;
+    const { uid, gid, mode } = statSync(join(into, 'f'));
+    expect({ uid, gid, mode: mode & 0o7777 }).toEqual({ uid: 1234, gid: 5678, mode: 0o4755 });
+  } else {
+    await expect(unpacking).rejects.toThrow(expect.objectContaining({ details: { field: 'owners' } }));
+  }
+});
