@@ -142,7 +142,8 @@ class FileImageStore implements ImageStore {
         source,
       });
     } catch (error) {
-      await rm(built.path, { force: true });
+      // Another source of the same image may have put its row meanwhile.
+      if (!this.#table.get(built.digest)) await rm(built.path, { force: true });
       throw error;
     }
     return built.digest;

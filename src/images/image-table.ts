@@ -49,9 +49,7 @@ export class ImageTable {
       'INSERT INTO images (digest, config, size_bytes, created_at_ms, source) VALUES (?, ?, ?, ?, ?)',
     );
     this.#byDigest = database.prepare('SELECT * FROM images WHERE digest = ?');
-    this.#byPrefix = database.prepare(
-      'SELECT * FROM images WHERE substr(digest, 1, length(?1)) = ?1 LIMIT 2',
-    );
+    this.#byPrefix = database.prepare('SELECT * FROM images WHERE substr(digest, 1, ?) = ? LIMIT 2');
     this.#byReference = database.prepare(
       'SELECT images.* FROM images JOIN image_references USING (digest) WHERE reference = ?',
     );
@@ -93,7 +91,7 @@ export class ImageTable {
 
   /** Those whose digest starts so, two at most: more than one is as good as many. */
   byPrefix(prefix: string): ImageRecord[] {
-    return this.#byPrefix.all(prefix).flatMap((row) => this.#read(row) ?? []);
+    return this.#byPrefix.all(prefix.length, prefix).flatMap((row) => this.#read(row) ?? []);
   }
 
   all(): ImageRecord[] {

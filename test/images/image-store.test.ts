@@ -132,6 +132,10 @@ async function oddTree(dir: string): Promise<void> {
   });
   truncateSync(join(dir, 'srv/holes'), 5 << 20);
   appendFileSync(join(dir, 'srv/holes'), 'at the end');
+  writeFileSync(join(dir, 'srv/hole-at-end'), 'at the start');
+  truncateSync(join(dir, 'srv/hole-at-end'), 3 << 20);
+  writeFileSync(join(dir, 'srv/only-hole'), '');
+  truncateSync(join(dir, 'srv/only-hole'), 1_000_001);
   await runTool('setfattr', ['-n', 'user.empty', join(dir, 'srv/holes')]);
 }
 

@@ -1,6 +1,7 @@
 import { AlcoveError } from '../../errors.ts';
+import { withHoles } from '../tar/sparse.ts';
 import { readTar } from '../tar/tar-reader.ts';
-import { endOfTar, paddingAfter, storedBytes, writeTarHeader } from '../tar/tar-writer.ts';
+import { endOfTar, paddingAfter, writeTarHeader } from '../tar/tar-writer.ts';
 import type { Directory, Inode } from './file-tree.ts';
 import { layerTar } from './layer.ts';
 import type { ReadLayers } from './read-layers.ts';
@@ -15,6 +16,7 @@ import type { ReadLayers } from './read-layers.ts';
 export async function* writeTree({ tree, layers }: ReadLayers, signal: AbortSignal): AsyncGenerator<Buffer> {
   const names = new Map<Inode, string[]>();
   yield* skeleton(tree.root, names);
+  checkHoles(names.keys());
   const wanted = layers.map(() => new Map<number, { inode: Inode; names: string[] }>());
   for (const [inode, paths] of names) {
     wanted[inode.origin.layer]?.set(inode.origin.entry, { inode, names: paths });
@@ -29,9 +31,10 @@ export async function* writeTree({ tree, layers }: ReadLayers, signal: AbortSign
       const [first, ...others] = file.names;
       if (entry.kind !== 'file' || first === undefined) throw changed(layer.name);
       const { attributes } = file.inode;
-      yield writeTarHeader({ ...entry, name: first, attributes });
-      yield* content();
-      yield paddingAfter(storedBytes(entry));
+      const { sizeBytes, sparse } = entry;
+      yield writeTarHeader({ name: first, attributes, kind: 'file', sizeBytes });
+      yield* sparse ? withHoles(content(), sparse, sizeBytes) : content();
+      yield paddingAfter(sizeBytes);
       for (const name of others) {
         yield writeTarHeader({ name, attributes, kind: 'hard-link', target: first });
       }
@@ -75,9 +78,20 @@ function* skeleton(root: Directory, contentNames: Map<Inode, string[]>): Generat
 }
 
 function hasContent({ kind }: Inode): boolean {
-  return kind.kind === 'file' && storedBytes(kind) > 0;
+  return kind.kind === 'file' && kind.sizeBytes > 0;
 }
 
 function changed(layer: string): AlcoveError<'ImageInvalid'> {
   return new AlcoveError('ImageInvalid', `${layer} changed while it was read`);
+}
+
+/** As zeros take time to write; of all files together, since a small archive can describe many. */
+const maxHoleBytes = 256 * 2 ** 30;
+
+function checkHoles(inodes: Iterable<Inode>): void {
+  let total = 0;
+  for (const { kind } of inodes) if (kind.kind === 'file' && kind.sparse) total += kind.sizeBytes;
+  if (total > maxHoleBytes) {
+    throw new AlcoveError('ImageInvalid', `the files with holes in the image are of ${total} bytes together`);
+  }
 }

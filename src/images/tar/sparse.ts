@@ -1,4 +1,4 @@
-import type { ByteSource } from './byte-source.ts';
+import { ByteSource } from './byte-source.ts';
 import type { PaxRecords } from './pax.ts';
 import { blockSize, type SparseMap } from './tar-entry.ts';
 import { invalidTar } from './tar-error.ts';
@@ -50,23 +50,27 @@ export async function readSparse(
   return undefined;
 }
 
-/** The pax records and the bytes before the data that describe a sparse file, in format 1.0. */
-export function writeSparse(
-  name: string,
-  sizeBytes: number,
+/** The content of a file with holes: its data, with zeros where there is none. */
+export async function* withHoles(
+  data: AsyncIterable<Buffer>,
   map: SparseMap,
-): { pax: Map<string, Buffer>; mapData: Buffer } {
-  const lines = [map.length, ...map.flatMap(({ offset, size }) => [offset, size])];
-  const text = Buffer.from(lines.map((line) => `${line}\n`).join(''));
-  return {
-    pax: new Map([
-      ['GNU.sparse.major', Buffer.from('1')],
-      ['GNU.sparse.minor', Buffer.from('0')],
-      ['GNU.sparse.name', Buffer.from(name, 'latin1')],
-      ['GNU.sparse.realsize', Buffer.from(String(sizeBytes))],
-    ]),
-    mapData: Buffer.concat([text, Buffer.alloc((blockSize - (text.length % blockSize)) % blockSize)]),
-  };
+  sizeBytes: number,
+): AsyncGenerator<Buffer> {
+  const source = new ByteSource(data);
+  let at = 0;
+  for (const { offset, size } of map) {
+    yield* zeros(offset - at);
+    yield* source.stream(size);
+    at = offset + size;
+  }
+  yield* zeros(sizeBytes - at);
+}
+
+const zeroChunk = Buffer.alloc(1 << 20);
+
+function* zeros(size: number): Generator<Buffer> {
+  for (let left = size; left > 0; left -= zeroChunk.length)
+    yield zeroChunk.subarray(0, Math.min(left, zeroChunk.length));
 }
 
 /** Four parts in the header at 386, then blocks of 21 while the flag behind them says so. */
@@ -76,8 +80,7 @@ async function readOldMap(header: Buffer, source: ByteSource): Promise<SparseMap
     for (let at = start; at < start + count * 24; at += 24) {
       const size = readTarNumber(block.subarray(at + 12, at + 24), 'sparse map');
       const offset = readTarNumber(block.subarray(at, at + 12), 'sparse map');
-      // GNU tar ends a file that ends in a hole with an empty part at its size.
-      if (size > 0) map.push({ offset, size });
+      if (size > 0) map.push({ offset, size }); // Unused ones are zeros.
     }
   };
   take(header, 386, 4);
@@ -137,8 +140,8 @@ function decimal(text: string | undefined): number {
   return value;
 }
 
-/** Larger than any file system a guest gets; beyond it squashfs's own tables for the holes fill the host's memory. */
-const maxSparseBytes = 2 ** 40;
+/** Zeros are written out for mksquashfs, about a GiB a second: holes beyond this would cost minutes and are no honest file's. */
+const maxSparseBytes = 64 * 2 ** 30;
 
 /** Parts in order, within the file, and of as many bytes together as the tar has for them. */
 function checked(map: SparseMap, sizeBytes: number, storedBytes: number): SparseFile {
@@ -151,5 +154,5 @@ function checked(map: SparseMap, sizeBytes: number, storedBytes: number): Sparse
     total += size;
   }
   if (total !== storedBytes) throw invalidTar('a sparse map and its data in a tar differ in size');
-  return { map, sizeBytes, storedBytes };
+  return { map: map.filter(({ size }) => size > 0), sizeBytes, storedBytes };
 }

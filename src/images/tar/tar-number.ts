@@ -25,7 +25,11 @@ function base256(field: Buffer): number {
   return Number(negative ? value - (1n << BigInt(field.length * 8 - 1)) : value);
 }
 
-/** Octal digits with leading zeros and a NUL, in a field of `width` bytes. */
+/** Octal digits with leading zeros and a NUL, in a field of `width` bytes; base 256 for a number that needs more. */
 export function writeTarNumber(value: number, width: number): string {
-  return `${value.toString(8).padStart(width - 1, '0')}\0`;
+  if (value < 8 ** (width - 1)) return `${value.toString(8).padStart(width - 1, '0')}\0`;
+  const field = Buffer.alloc(width);
+  field.writeBigUInt64BE(BigInt(value), width - 8);
+  field[0] = 0x80;
+  return field.toString('latin1');
 }

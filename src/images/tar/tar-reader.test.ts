@@ -216,30 +216,28 @@ test.each(malformed)('%s is refused', async (_what, tar) => {
 });
 
 test('sparse maps that lie are refused', async () => {
-  const sparse = (map: { offset: number; size: number }[], sizeBytes: number) => {
-    const header = writeTarHeader({
-      name: 'holes',
-      attributes: { mode: 0o644, uid: 0, gid: 0, mtimeS: 0, xattrs: new Map() },
-      kind: 'file',
-      sizeBytes,
-      sparse: map,
+  const sparse = (map: readonly number[], sizeBytes: number) => {
+    const pax = `GNU.sparse.map=${map.join(',')}`;
+    const size = `GNU.sparse.size=${sizeBytes}`;
+    const records = [pax, size].map((record) => {
+      let length = record.length + 3;
+      while (`${length} ${record}\n`.length !== length) length++;
+      return `${length} ${record}\n`;
     });
-    return Buffer.concat([header, Buffer.alloc(512), endOfTar]);
+    const before = forged((header) => header.write('x', 156), records.join(''));
+    return Buffer.concat([before.subarray(0, -1024), makeTar([{ name: 'holes', data: 'd'.repeat(512) }])]);
   };
-  const right = [{ offset: 1024, size: 512 }];
-  expect(await readAll(sparse(right, 4096))).toHaveLength(1);
-  for (const [map, size] of [
-    [right, 1030],
-    [
-      [
-        { offset: 512, size: 256 },
-        { offset: 600, size: 256 },
-      ],
-      4096,
-    ],
-    [right, 2 ** 50],
-  ] as const) {
-    await expect(readAll(sparse([...map], size))).rejects.toMatchObject({ code: 'ImageInvalid' });
+  const [read] = await readAll(sparse([1024, 512], 4096));
+  expect(read?.entry).toMatchObject({ sizeBytes: 4096, sparse: [{ offset: 1024, size: 512 }] });
+  const wrong: [map: readonly number[], size: number][] = [
+    [[1024, 512], 1030],
+    [[512, 256, 600, 256], 4096],
+    [[1024, 511], 4096],
+    [[1024], 4096],
+    [[1024, 512], 2 ** 50],
+  ];
+  for (const [map, size] of wrong) {
+    await expect(readAll(sparse(map, size)), String(map)).rejects.toMatchObject({ code: 'ImageInvalid' });
   }
 });
 

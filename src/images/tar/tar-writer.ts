@@ -1,6 +1,5 @@
 import { writePax, xattrKey } from './pax.ts';
-import { writeSparse } from './sparse.ts';
-import { blockSize, type TarEntry, type TarKind } from './tar-entry.ts';
+import { blockSize, type TarEntry } from './tar-entry.ts';
 import { writeTarNumber } from './tar-number.ts';
 
 /** Two empty blocks end a tar. */
@@ -17,17 +16,15 @@ const types = {
 } as const satisfies Record<TarEntry['kind'], string>;
 
 /**
- * The blocks that stand before an entry's content, with a pax header where ustar has no room. The content follows: for a
- * file with holes its data alone, in the order of its map; then {@link paddingAfter} its bytes.
+ * The blocks that stand before an entry's content, with a pax header where ustar has no room. The content follows,
+ * holes filled with zeros, and {@link paddingAfter} it.
+ *
+ * What it writes is what mksquashfs 4.5 reads right: it fails on files that end in a hole, of GNU tar too, and takes no
+ * size from pax.
  */
 export function writeTarHeader(entry: TarEntry): Buffer {
   const { attributes } = entry;
   const target = 'target' in entry ? entry.target : '';
-  const sparse =
-    entry.kind === 'file' && entry.sparse
-      ? writeSparse(entry.name, entry.sizeBytes, entry.sparse)
-      : undefined;
-  const size = entry.kind === 'file' ? storedBytes(entry) + (sparse?.mapData.length ?? 0) : 0;
 
   const pax = new Map<string, Buffer>();
   const spill = (key: string, value: string, fits: boolean) => {
@@ -41,9 +38,7 @@ export function writeTarHeader(entry: TarEntry): Buffer {
   const uid = number('uid', attributes.uid, 7);
   const gid = number('gid', attributes.gid, 7);
   const mtime = number('mtime', attributes.mtimeS, 11);
-  const fittingSize = number('size', size, 11);
   for (const [key, value] of attributes.xattrs) pax.set(xattrKey(key), value);
-  for (const [key, value] of sparse?.pax ?? []) pax.set(key, value);
 
   const device = 'major' in entry ? entry : { major: 0, minor: 0 };
   const own = block({
@@ -51,18 +46,13 @@ export function writeTarHeader(entry: TarEntry): Buffer {
     mode: attributes.mode,
     uid,
     gid,
-    size: fittingSize,
+    size: entry.kind === 'file' ? entry.sizeBytes : 0,
     mtime,
     type: types[entry.kind],
     link: longLink.length > 0 ? '' : target,
     ...device,
   });
-  return Buffer.concat([...longLink, ...paxBlocks(pax), own, ...(sparse ? [sparse.mapData] : [])]);
-}
-
-/** Bytes of a file's content as they stand in a tar. */
-export function storedBytes(file: TarKind & { kind: 'file' }): number {
-  return file.sparse ? file.sparse.reduce((sum, part) => sum + part.size, 0) : file.sizeBytes;
+  return Buffer.concat([...longLink, ...paxBlocks(pax), own]);
 }
 
 /** Zeros that fill the last block of content. */
