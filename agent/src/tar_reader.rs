@@ -1,0 +1,167 @@
+//! Takes a tar stream apart into entries and their bytes, with bounded memory.
+
+use crate::failure::Failure;
+use crate::link::Link;
+use crate::tar_format::*;
+
+/// Pax headers and long names beyond this are refused.
+const MAX_EXTENSION: u64 = 1 << 20;
+
+/// Where a tar comes from, in pieces of any size.
+pub trait Source {
+    fn receive(&mut self) -> Result<Option<Vec<u8>>, Failure>;
+}
+
+impl Source for &Link {
+    fn receive(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        Link::receive(self)
+    }
+}
+
+pub struct TarReader<S: Source> {
+    source: S,
+    piece: Vec<u8>,
+    at: usize,
+    /// Bytes of the current entry's body that were not read yet, and its padding.
+    left: u64,
+    padding: usize,
+    global: Pax,
+}
+
+fn malformed(why: &str) -> Failure {
+    Failure::invalid(format!("the tar is malformed: {why}"))
+}
+
+impl<S: Source> TarReader<S> {
+    pub fn new(source: S) -> Self {
+        TarReader { source, piece: Vec::new(), at: 0, left: 0, padding: 0, global: Pax::default() }
+    }
+
+    /// What is there of the stream, at least one byte; empty at its end.
+    fn available(&mut self) -> Result<&[u8], Failure> {
+        while self.at == self.piece.len() {
+            match self.source.receive()? {
+                Some(piece) => {
+                    self.piece = piece;
+                    self.at = 0;
+                }
+                None => return Ok(&[]),
+            }
+        }
+        Ok(&self.piece[self.at..])
+    }
+
+    /// Fills `out`. False when the stream ended before its first byte.
+    fn fill(&mut self, out: &mut [u8]) -> Result<bool, Failure> {
+        let mut done = 0;
+        while done < out.len() {
+            let available = self.available()?;
+            if available.is_empty() {
+                return if done == 0 { Ok(false) } else { Err(malformed("it ends within a header")) };
+            }
+            let count = available.len().min(out.len() - done);
+            out[done..done + count].copy_from_slice(&available[..count]);
+            self.at += count;
+            done += count;
+        }
+        Ok(true)
+    }
+
+    /// The next piece of the current entry's body; `None` at its end.
+    pub fn body(&mut self) -> Result<Option<&[u8]>, Failure> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let left = self.left;
+        let count = (self.available()?.len() as u64).min(left) as usize;
+        if count == 0 {
+            return Err(malformed("it ends within a file"));
+        }
+        self.left -= count as u64;
+        let from = self.at;
+        self.at += count;
+        Ok(Some(&self.piece[from..from + count]))
+    }
+
+    fn skip_body(&mut self) -> Result<(), Failure> {
+        while self.body()?.is_some() {}
+        let mut rest = [0u8; BLOCK];
+        let padding = std::mem::take(&mut self.padding);
+        // The very last padding may be missing.
+        self.fill(&mut rest[..padding])?;
+        Ok(())
+    }
+
+    fn extension(&mut self, entry: &Entry) -> Result<Vec<u8>, Failure> {
+        if entry.size > MAX_EXTENSION {
+            return Err(malformed("an extended header is longer than 1 MiB"));
+        }
+        let mut body = Vec::with_capacity(entry.size as usize);
+        while let Some(piece) = self.body()? {
+            body.extend_from_slice(piece);
+        }
+        Ok(body)
+    }
+
+    /// The next entry; `None` at the end of the tar. What was not read of the body before is passed over.
+    pub fn next(&mut self) -> Result<Option<Entry>, Failure> {
+        let mut pax = self.global.clone();
+        let mut long_name = None;
+        let mut long_link = None;
+        loop {
+            self.skip_body()?;
+            let mut block = [0u8; BLOCK];
+            if !self.fill(&mut block)? {
+                return Ok(None);
+            }
+            let mut entry = match parse_header(&block).map_err(malformed)? {
+                Some(entry) => entry,
+                None => {
+                    // The end; what follows is fill.
+                    while !self.available()?.is_empty() {
+                        self.at = self.piece.len();
+                    }
+                    return Ok(None);
+                }
+            };
+            let is_extension =
+                matches!(entry.kind, TYPE_PAX | TYPE_PAX_GLOBAL | TYPE_GNU_LONG_NAME | TYPE_GNU_LONG_LINK);
+            if is_extension {
+                self.left = entry.size;
+                self.padding = padding(entry.size);
+                let body = self.extension(&entry)?;
+                let name = || body.split(|&byte| byte == 0).next().unwrap_or(&[]).to_vec();
+                match entry.kind {
+                    TYPE_PAX => pax.add(&body).map_err(malformed)?,
+                    TYPE_PAX_GLOBAL => {
+                        self.global.add(&body).map_err(malformed)?;
+                        pax.add(&body).map_err(malformed)?;
+                    }
+                    TYPE_GNU_LONG_NAME => long_name = Some(name()),
+                    _ => long_link = Some(name()),
+                }
+                if self.global.xattrs.len() > 1000 || pax.xattrs.len() > 1000 {
+                    return Err(malformed("too many extended attributes"));
+                }
+                continue;
+            }
+            if let Some(name) = long_name.take() {
+                entry.name = name;
+            }
+            if let Some(link) = long_link.take() {
+                entry.link = link;
+            }
+            pax.apply(&mut entry);
+            if !entry.has_data() {
+                entry.size = 0;
+            }
+            // As the oldest tars say it. Only now: a header's own name may be the cut beginning of a long one.
+            if entry.kind == TYPE_FILE && entry.name.last() == Some(&b'/') {
+                entry.kind = TYPE_DIRECTORY;
+            }
+            self.left = entry.size;
+            self.padding = padding(entry.size);
+            return Ok(Some(entry));
+        }
+    }
+}
