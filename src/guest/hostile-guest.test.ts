@@ -1,6 +1,9 @@
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { tlvs, u32, u64 } from '../../test/guest/fake-agent.ts';
 import { exitedWell, FakeGuest, failure, readAll } from '../../test/guest/fake-guest.ts';
+import { seeded } from '../../test/guest/seeded.ts';
+import { AlcoveError } from '../errors.ts';
 import { frameType, maxPayloadBytes, tag } from './protocol.ts';
 
 let guest: FakeGuest;
@@ -139,5 +142,47 @@ describe('a hostile guest', () => {
     for (let i = 0; i < 10_000; i++) guest.sendData(command.stream, '');
     guest.agent.send(frameType.RESULT, 0, command.stream, exitedWell);
     expect(await readAll(command.stdout)).toBe('');
+  });
+
+  test('that sends any frames at all: every call settles, nothing else happens', async () => {
+    const payload = fc.oneof(
+      fc.uint8Array({ maxLength: 40 }),
+      fc.constantFrom(exitedWell, tlvs([tag.PID, u32(1)]), tlvs([tag.CODE, 'GuestFile']), u32(1_000)),
+    );
+    const frame = fc.record({
+      type: fc.integer({ min: frameType.SYNC_ACK, max: frameType.RESET }),
+      flag: fc.nat(2),
+      stream: fc.nat(5),
+      payload,
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(frame, { maxLength: 15 }), async (frames) => {
+        await using other = await FakeGuest.connect();
+        const { channel, agent } = other;
+        const calls = [
+          channel
+            .exec({ command: 'x' })
+            .then((process) => Promise.all([process.exited, readAll(process.stdout)])),
+          readAll(channel.files.read('/f')),
+          channel.listDetached(),
+          channel.files.write('/f', Buffer.alloc(500_000)),
+          channel.ping(),
+        ];
+        const settled = Promise.allSettled(calls);
+        await agent.until(
+          () => agent.frames.filter((f) => f.type === frameType.OPEN).length === calls.length,
+        );
+        for (const { type, flag, stream, payload } of frames) agent.send(type, flag, stream, payload);
+        agent.hangUp();
+        for (const result of await settled) {
+          if (result.status === 'rejected') expect(result.reason).toBeInstanceOf(AlcoveError);
+        }
+        expect(await channel.closed).toHaveProperty(
+          'code',
+          expect.stringMatching(/^Guest(Protocol|Unreachable)$/),
+        );
+      }),
+      { ...seeded, numRuns: 200 },
+    );
   });
 });

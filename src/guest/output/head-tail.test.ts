@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { seeded } from '../../../test/guest/seeded.ts';
 import { HeadTail } from './head-tail.ts';
 
 function collect(maxBytes: number, chunks: readonly (string | Uint8Array)[]) {
@@ -54,5 +55,6 @@ test('any chunking keeps the same: the first and last halves of the whole', () =
         expect(collect(max, chunks)).toEqual({ text: expected, droppedBytes: Math.max(0, cut) });
       },
     ),
+    seeded,
   );
 });

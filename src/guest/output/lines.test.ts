@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { seeded } from '../../../test/guest/seeded.ts';
 import { LineSplitter, lines } from './lines.ts';
 
 function split(chunks: readonly Uint8Array[], maxLineBytes?: number): string[] {
@@ -57,5 +58,6 @@ test('any chunking gives the same lines', () => {
         expect(split(chunks, max)).toEqual(split([bytes], max));
       },
     ),
+    seeded,
   );
 });

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { seeded } from '../../../test/guest/seeded.ts';
 import { isAlcoveError } from '../../errors.ts';
 import { frameType, maxFrameBytes, maxPayloadBytes } from '../protocol.ts';
 import { encodeFrame } from './frame.ts';
@@ -65,6 +66,7 @@ describe('hunting', () => {
           expect(decoding.frames).toEqual(['5/0/3:6f6b']);
         },
       ),
+      seeded,
     );
   });
 });
@@ -96,6 +98,7 @@ describe('in step', () => {
           sent.map((f) => `${f.type}/${f.flag}/${f.stream}:${Buffer.from(f.payload).toString('hex')}`),
         );
       }),
+      seeded,
     );
   });
 
@@ -139,6 +142,7 @@ describe('in step', () => {
           expect(isAlcoveError(error, 'GuestProtocol')).toBe(true);
         }
       }),
+      seeded,
     );
   });
 });

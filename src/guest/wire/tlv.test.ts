@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { seeded } from '../../../test/guest/seeded.ts';
 import { isAlcoveError } from '../../errors.ts';
 import { maxPayloadBytes, tag } from '../protocol.ts';
 import { TlvReader } from './tlv-reader.ts';
@@ -73,6 +74,7 @@ describe('an answer', () => {
           expect(isAlcoveError(error, 'GuestProtocol')).toBe(true);
         }
       }),
+      seeded,
     );
   });
 
@@ -88,6 +90,7 @@ describe('an answer', () => {
         const read = new TlvReader(writer.finish());
         for (const { tag, value } of entries) expect(read.bytes(tag)).toEqual(Buffer.from(value));
       }),
+      seeded,
     );
   });
 });
