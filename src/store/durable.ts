@@ -1,4 +1,4 @@
-import { type FileHandle, open, rename } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AlcoveError } from '../errors.ts';
 
@@ -15,15 +15,22 @@ export async function renameDurably(from: string, to: string): Promise<void> {
   if (dirname(from) !== dirname(to)) await syncPath(dirname(from));
 }
 
+let writes = 0;
+
 /** Writes a file whole or not at all: temporary name beside it, fsync, rename, fsync of the directory. */
 export async function writeFileDurably(path: string, data: string | Uint8Array, mode = 0o600): Promise<void> {
-  const temporary = `${path}.tmp-${process.pid}`;
-  {
-    await using handle: FileHandle = await open(temporary, 'w', mode);
-    await handle.writeFile(data);
-    await handle.sync();
+  const temporary = `${path}.tmp-${process.pid}-${writes++}`; // Two writers of one path must not share it.
+  try {
+    {
+      await using handle: FileHandle = await open(temporary, 'wx', mode);
+      await handle.writeFile(data);
+      await handle.sync();
+    }
+    await renameDurably(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
   }
-  await renameDurably(temporary, path);
 }
 
 /** The typed error for a host file system that cannot take what is written: full, read-only, over quota. Others pass through. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -82,6 +82,12 @@ export function openStateDir(options: { root?: string; env?: NodeJS.ProcessEnv }
     throw unusable(root, error);
   }
   const lock = takeLock(layout);
+  try {
+    for (const name of readdirSync(layout.tmpDir)) rmSync(join(layout.tmpDir, name), { recursive: true });
+  } catch (error) {
+    lock.close();
+    throw unusable(root, error);
+  }
   return { ...layout, [Symbol.dispose]: () => lock.close() };
 }
 
