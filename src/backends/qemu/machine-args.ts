@@ -41,7 +41,7 @@ export function machineArgs(plan: MachinePlan): string[] {
   return [
     ...['-name', `guest=${places.processName}`],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-S'],
-    ...['-machine', 'pc,usb=off,vmport=off,dump-guest-core=off'],
+    ...['-machine', 'q35,usb=off,vmport=off,sata=off,smbus=off,dump-guest-core=off'],
     ...acceleratorArgs(plan.accelerator),
     ...['-m', String(shape.memoryMiB), '-smp', String(shape.cpus)],
     ...(plan.qemu.qboot ? ['-bios', 'qboot.rom'] : []),

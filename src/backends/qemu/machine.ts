@@ -33,6 +33,7 @@ export class Machine {
   readonly #options: MachineOptions;
   #finishing: Promise<void> | undefined;
   #released: 'no' | 'yes' = 'no';
+  #reading: Promise<void> = Promise.resolve();
   #stopWatching: () => void = () => undefined;
 
   private constructor(options: MachineOptions, qmp: QmpConnection, shutdown: Promise<QmpEvent>) {
@@ -80,12 +81,16 @@ export class Machine {
   }
 
   /** Reads what the guest printed since the last call into the console's log. */
-  async readConsole(): Promise<void> {
-    const { console } = this.#options;
-    const bytes = await readRing(this.qmp, consoleChardev, consoleBytes);
-    if (bytes.length === 0) return;
-    console.append(bytes);
-    await console.save();
+  readConsole(): Promise<void> {
+    const read = async () => {
+      const { console } = this.#options;
+      const bytes = await readRing(this.qmp, consoleChardev, consoleBytes);
+      if (bytes.length === 0) return;
+      console.append(bytes);
+      await console.save();
+    };
+    this.#reading = this.#reading.then(read, read);
+    return this.#reading;
   }
 
   /**
@@ -98,8 +103,9 @@ export class Machine {
   }
 
   /** Lets go of the process without ending it. */
-  release(): void {
+  async release(): Promise<void> {
     this.#released = 'yes';
+    await this.#reading.catch(() => undefined); // What was read is saved before another engine may look.
     this.qmp[Symbol.dispose]();
   }
 
@@ -129,6 +135,7 @@ export class Machine {
   }
 
   async #describeShutdown(event: QmpEvent): Promise<string> {
+    if (this.#released === 'yes') return 'it was let go';
     await this.readConsole().catch(() => undefined); // The reason is then told without it.
     const panic = /Kernel panic[^\n]*/.exec(this.#options.console.text())?.[0];
     if (event.name === 'GUEST_PANICKED' || panic)

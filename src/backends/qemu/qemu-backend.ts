@@ -26,7 +26,6 @@ import { makeDisk, snapshotLayers } from './disk-layers.ts';
 import type { GuestConnector } from './guest-line.ts';
 import { type HostFacts, probeHost, type QemuHost, type QemuPrograms, readHostFacts } from './probe-host.ts';
 import { QemuVm, type QemuVmContext } from './qemu-vm.ts';
-import { recoverMachine } from './recover-machine.ts';
 import { MiB } from './sizes.ts';
 import { assertRestorable } from './snapshot-manifest.ts';
 import { describeLimits } from './spawn-qemu.ts';
@@ -164,8 +163,7 @@ class QemuBackend implements VmBackend, QemuVmContext {
     }
     const vm = new QemuVm(this, request, places, record);
     this.#vms.add(vm);
-    const found = await recoverMachine(vm, this.clock);
-    if (found) vm.attach(found.machine, found.console, undefined);
+    await vm.recover();
     return vm;
   }
 

@@ -19,6 +19,7 @@ import { pauseMachine, type RunningMachine, resumeMachine, shutDownGuest } from 
 import type { Machine } from './machine.ts';
 import type { QemuHost } from './probe-host.ts';
 import { queryRunState } from './qmp-commands.ts';
+import { recoverMachine } from './recover-machine.ts';
 import { readRunRecord } from './run-record.ts';
 import { diskSnapshotManifest } from './snapshot-manifest.ts';
 import { type DiskOwner, exportSnapshot, freezeDiskLive, freezeDiskOff } from './snapshot-vm.ts';
@@ -92,7 +93,7 @@ export class QemuVm implements BackendVm, DiskOwner {
   }
 
   /** Takes charge of a machine that runs. */
-  attach(machine: Machine, console: ConsoleLog, channel: GuestChannel | undefined): void {
+  #attach(machine: Machine, console: ConsoleLog, channel: GuestChannel | undefined): void {
     const line = new GuestLine(this.places.agentSocket, this.#context.connector, this.#context.clock);
     if (channel) line.adopt(channel);
     const running = { machine, line };
@@ -104,6 +105,12 @@ export class QemuVm implements BackendVm, DiskOwner {
       this.#clear(running);
       for (const listener of this.#listeners) listener(reason);
     });
+  }
+
+  /** Looks for its machine after a restart of the engine, and takes charge of it. */
+  async recover(): Promise<void> {
+    const machine = await recoverMachine(this, this.#console, this.#context.clock);
+    if (machine) this.#attach(machine, this.#console, undefined);
   }
 
   async observe(): Promise<PhysicalState> {
@@ -152,7 +159,7 @@ export class QemuVm implements BackendVm, DiskOwner {
       },
       options,
     );
-    this.attach(booted.machine, booted.console, booted.channel);
+    this.#attach(booted.machine, booted.console, booted.channel);
   }
 
   async stop(request: { graceMs: number; memory?: true }, options: BackendCallOptions = {}): Promise<void> {
@@ -254,7 +261,7 @@ export class QemuVm implements BackendVm, DiskOwner {
     await this.#clearing.catch(() => undefined);
     await running?.machine.readConsole().catch(() => undefined); // Stays in QEMU's ring for the next engine.
     await running?.line.close();
-    running?.machine.release();
+    await running?.machine.release();
   }
 
   #live(): RunningMachine {

@@ -1,5 +1,5 @@
 import type { Clock } from '../../host/index.ts';
-import { ConsoleLog } from './console-log.ts';
+import type { ConsoleLog } from './console-log.ts';
 import { removeTop } from './disk-layers.ts';
 import { Machine } from './machine.ts';
 import { diskDevice, layerFile, layerNode } from './machine-args.ts';
@@ -11,22 +11,20 @@ import { sweep, vmProcesses } from './sweep.ts';
 /** For the monitor of a process that was left alone to answer. */
 const answerMs = 5000;
 
-export interface Recovered {
-  machine: Machine;
-  console: ConsoleLog;
-}
-
 /**
  * Looks for the machine of a VM after a restart of the engine. One that was set up is taken over; one that was still
  * booting, has ended, or does not answer on its monitor is ended and cleared away.
  *
  * @returns `undefined` when the VM is off
  */
-export async function recoverMachine(owner: DiskOwner, clock: Clock): Promise<Recovered | undefined> {
+export async function recoverMachine(
+  owner: DiskOwner,
+  console: ConsoleLog,
+  clock: Clock,
+): Promise<Machine | undefined> {
   const { places } = owner;
   const run = readRunRecord(places.runPath);
   const [process, ...others] = vmProcesses(places);
-  const console = ConsoleLog.load(places.consolePath);
   if (process && others.length === 0 && run?.phase === 'ready') {
     const machine = await Machine.connect({ process, places, console, clock, timeoutMs: answerMs }).catch(
       () => undefined, // It does not answer: it is of no use to anybody, and is ended below.
@@ -34,7 +32,7 @@ export async function recoverMachine(owner: DiskOwner, clock: Clock): Promise<Re
     const state = machine && (await queryRunState(machine.qmp).catch(() => undefined));
     if (machine && (state === 'running' || state === 'paused')) {
       await agreeOnTop(owner, machine);
-      return { machine, console };
+      return machine;
     }
     await machine?.finish(); // Keeps the console of a guest that ended while nobody looked.
   }

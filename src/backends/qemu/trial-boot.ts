@@ -71,13 +71,14 @@ export async function trialBoot(options: TrialOptions): Promise<string | undefin
 
 function trialArgs({ accelerator, kernel }: TrialOptions, socket: string): string[] {
   return [
-    ...['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'pc', '-m', '256'],
+    ...['-nodefaults', '-no-user-config', '-display', 'none', '-machine', 'q35', '-m', '256'],
     ...['-accel', accelerator, '-cpu', accelerator === 'kvm' ? 'host' : 'max'],
     ...['-kernel', kernel.kernelPath, '-initrd', kernel.initramfsPath],
     ...['-append', 'quiet rdinit=/init panic=-1', '-no-reboot'],
     ...['-qmp', `unix:${socket},server=on,wait=off`],
+    // QEMU tells of the opening of ports that have an id.
     ...['-chardev', 'null,id=agent0', '-device', 'virtio-serial-pci'],
-    ...['-device', 'virtserialport,chardev=agent0,name=alcove.agent'],
+    ...['-device', 'virtserialport,id=port0,chardev=agent0,name=alcove.agent'],
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
   ];
 }
