@@ -89,8 +89,14 @@ describe.each(directions)('%s', (_name, copy) => {
     ],
     ['the contents of a directory', 'tree/.', 'there', { ...old, ...below('there/', inTheTree) }],
     ['the contents of a directory to a new name', 'tree/.', 'new', { ...old, ...below('new/', inTheTree) }],
-    ['a link, as a link', 'tree/link', 'there', { ...old, 'there/link': '-> sub/f' }],
-    ['what a link leads to', 'to-tree/.', 'there', { ...old, ...below('there/', inTheTree) }],
+    ['what a link leads to, under its name', 'tree/link', 'there', { ...old, 'there/link': 'in the tree' }],
+    [
+      'a directory that a link leads to',
+      'to-tree',
+      'there',
+      { ...old, ...below('there/to-tree/', inTheTree) },
+    ],
+    ['the contents of one', 'to-tree/.', 'there', { ...old, ...below('there/', inTheTree) }],
   ])('%s', async (_case, from, to, expected) => {
     await copy(`${dir}/${from}`, `${dir}/${to}`);
     expect(added()).toEqual(expected);

@@ -1,4 +1,4 @@
-import { lstat, stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { AlcoveError, isAlcoveError } from '../errors.ts';
 import { invalid } from './failures.ts';
@@ -27,7 +27,7 @@ export interface CopyOutOptions extends CallOptions {
 /**
  * Copies a file or directory of the host into the guest, with the rules of `docker cp`: into a directory that exists it
  * goes under its own name; else the destination is its new name, in a directory that must exist. A directory given as
- * `dir/.` means what is in it. Symlinks are copied as links.
+ * `dir/.` means what is in it. A link that is named as the source is followed; those below it are copied as links.
  *
  * @throws AlcoveError `HostFile`, `GuestFile`, `InvalidInput`, `Cancelled`, `GuestUnreachable`
  * @example
@@ -41,14 +41,14 @@ export async function copyIn(
 ): Promise<void> {
   const { signal, owner = { uid: 0, gid: 0 } } = options;
   const call = signal ? { signal } : {};
-  const source = await hostPlace(hostPath, meansContents(hostPath) ? stat : lstat);
+  const source = await kindOnHost(hostPath);
   if (source === 'absent') throw hostFileError(hostPath, missing());
   const target = await guestPlace(guest, guestPath, call);
   const plan = planCopy(
     { path: hostPath, name: basename(resolve(hostPath)), place: source },
     { path: guestPath, place: target, split: posix },
   );
-  const tar = packPath(hostPath, {
+  const tar = packPath(await realpath(hostPath), {
     as: plan.contents ? '.' : plan.name,
     root: plan.contents ? 'leave-out' : 'include',
     signal,
@@ -73,7 +73,7 @@ export async function copyOut(
   const source = await guestSource(guest, guestPath, call);
   const plan = planCopy(
     { path: guestPath, name: posix.basename(posix.resolve('/', guestPath)), place: source },
-    { path: hostPath, place: await hostPlace(hostPath, stat), split: { dirname, basename } },
+    { path: hostPath, place: await hostPlace(hostPath), split: { dirname, basename } },
   );
   const unpack = { signal, limits, ...(owners && { owners }) };
   const tar = guest.files.tarOut(guestPath, call);
@@ -114,17 +114,17 @@ function meansContents(path: string): boolean {
   return path === '.' || path.endsWith('/.');
 }
 
-async function hostPlace(path: string, look: typeof stat): Promise<Place> {
-  const kind = await kindOnHost(path, look);
+async function hostPlace(path: string): Promise<Place> {
+  const kind = await kindOnHost(path);
   if (kind !== 'absent') return kind;
   const parent = dirname(path);
-  if ((await kindOnHost(parent, stat)) !== 'directory') throw hostFileError(parent, missing());
+  if ((await kindOnHost(parent)) !== 'directory') throw hostFileError(parent, missing());
   return 'absent';
 }
 
-async function kindOnHost(path: string, look: typeof stat): Promise<Place> {
+async function kindOnHost(path: string): Promise<Place> {
   try {
-    return (await look(path)).isDirectory() ? 'directory' : 'file';
+    return (await stat(path)).isDirectory() ? 'directory' : 'file';
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return 'absent';
     throw hostFileError(path, error);
@@ -132,26 +132,25 @@ async function kindOnHost(path: string, look: typeof stat): Promise<Place> {
 }
 
 async function guestSource(guest: WithFiles, path: string, call: CallOptions): Promise<Source['place']> {
-  const { kind } = await guest.files.stat(path, call);
-  if (kind === 'directory') return 'directory';
-  if (kind === 'file' || kind === 'symlink') return 'file';
-  throw invalid('source', `${path} is neither a file, a directory nor a link, but a ${kind}`);
+  const kind = await followedKind(guest, path, call);
+  if (kind === 'directory' || kind === 'file') return kind;
+  if (kind === 'absent') throw missingInGuest(path);
+  throw invalid('source', `${path} is neither a file nor a directory, but a ${kind}`);
 }
 
-/** What a destination in the guest is, links followed. */
 async function guestPlace(guest: WithFiles, path: string, call: CallOptions): Promise<Place> {
-  const kind = await kindInGuest(guest, path, call);
-  if (kind === 'directory') return 'directory';
-  // With `/.` behind it, a link is followed.
-  if (kind === 'symlink') {
-    return (await kindInGuest(guest, `${path}/.`, call)) === 'directory' ? 'directory' : 'file';
-  }
-  if (kind !== 'absent') return 'file';
+  const kind = await followedKind(guest, path, call);
+  if (kind !== 'absent') return kind === 'directory' ? 'directory' : 'file';
   const parent = posix.dirname(path);
-  if ((await kindInGuest(guest, `${parent}/.`, call)) === 'directory') return 'absent';
-  throw new AlcoveError('GuestFile', `${parent} is not a directory in the guest`, {
-    details: { path: parent, errno: 'ENOENT' },
-  });
+  if ((await followedKind(guest, parent, call)) !== 'directory') throw missingInGuest(parent);
+  return 'absent';
+}
+
+/** What a path in the guest is; of a link, whether it leads to a directory (what else it leads to counts as a file). */
+async function followedKind(guest: WithFiles, path: string, call: CallOptions): Promise<FileKind | 'absent'> {
+  const kind = await kindInGuest(guest, path, call);
+  if (kind !== 'symlink') return kind;
+  return (await kindInGuest(guest, `${path}/.`, call)) === 'directory' ? 'directory' : 'file';
 }
 
 async function kindInGuest(guest: WithFiles, path: string, call: CallOptions): Promise<FileKind | 'absent'> {
@@ -162,6 +161,12 @@ async function kindInGuest(guest: WithFiles, path: string, call: CallOptions): P
     if (errno === 'ENOENT' || errno === 'ENOTDIR') return 'absent';
     throw error;
   }
+}
+
+function missingInGuest(path: string): AlcoveError<'GuestFile'> {
+  return new AlcoveError('GuestFile', `${path} does not exist in the guest`, {
+    details: { path, errno: 'ENOENT' },
+  });
 }
 
 function missing(): NodeJS.ErrnoException {
