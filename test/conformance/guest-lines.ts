@@ -1,5 +1,7 @@
+/** How many processes have this command line. Not with pgrep: Debian's static busybox has none. */
+const count = (commandLine: string) => `ps -o args | grep -cx "${commandLine}"`;
 /** A child is a copy of the shell before it is what it becomes. */
-const untilTwo = 'until [ $(pgrep -fx "sleep 5000" | wc -l) -ge 2 ]; do sleep 0.05; done';
+const untilTwo = `until [ $(${count('sleep 5000')}) -ge 2 ]; do sleep 0.05; done`;
 
 /**
  * Every shell line the suite runs in a guest. A real guest's busybox understands them; a scripted one is given a behaviour
@@ -17,11 +19,10 @@ export const lines = {
   tree: `sleep 5000 & sleep 5000 & ${untilTwo}; echo up; wait`,
   /** As {@link tree}, and deaf to TERM. */
   stubbornTree: `trap "" TERM; sleep 5000 & sleep 5000 & ${untilTwo}; echo up; while :; do wait; done`,
-  countTree: 'pgrep -fx "sleep 5000" | wc -l',
+  countTree: `${count('sleep 5000')}; true`,
   /** Leaves a process in the background. */
-  background:
-    'sleep 6000 >/dev/null 2>&1 & until pgrep -fx "sleep 6000" >/dev/null; do sleep 0.05; done; echo left',
-  countBackground: 'pgrep -fx "sleep 6000" | wc -l',
+  background: `sleep 6000 >/dev/null 2>&1 & until ${count('sleep 6000')} >/dev/null; do sleep 0.05; done; echo left`,
+  countBackground: `${count('sleep 6000')}; true`,
   /** 4,000,000 bytes on stdout. */
   flood: 'yes 0123456 | head -c 4000000',
   writeOne: 'echo one > /root/note',
