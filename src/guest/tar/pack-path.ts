@@ -1,12 +1,16 @@
-import { constants, type Stats } from 'node:fs';
-import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import type { Stats } from 'node:fs';
+import { lstat } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
 import { type Header, type Pack, pack } from 'tar-stream';
 import { cancelled } from '../../errors.ts';
-import { errnoOf, hostFileError } from './host-file-error.ts';
+import { loadAhead } from './ahead.ts';
+import { hostFileError } from './host-file-error.ts';
+import { type Found, fileBytes, lookAt, placesBelow } from './host-tree.ts';
 
-/** Bytes of a file read at once. */
-const readBytes = 65_536;
+/** So many files are looked at ahead: reading small ones is waiting, most of all. */
+const lookAhead = 16;
+
+const noEntry = { code: 'ENOENT', syscall: 'lstat' };
 
 /** The largest owner id that a ustar header of tar-stream holds (6 octal digits); larger ones go into pax. */
 const maxUstarId = 0o777_777;
@@ -57,59 +61,43 @@ class Packing {
   }
 
   async root(path: string, options: PackOptions): Promise<void> {
-    const stats = await lstat(path, { bigint: false }).catch((error) => {
-      throw hostFileError(path, error);
-    });
-    const name = options.as ?? (stats.isDirectory() ? '.' : basename(resolve(path)));
-    if (options.root !== 'leave-out') await this.#entry(path, name, stats);
-    if (stats.isDirectory()) await this.#below(path, name === '.' ? '' : `${name}/`);
-  }
-
-  async #below(directory: string, prefix: string): Promise<void> {
-    const names = await readdir(directory, { encoding: 'buffer' }).catch((error) => {
-      throw hostFileError(directory, error);
-    });
-    for (const bytes of names.sort(Buffer.compare)) {
-      if (this.#signal?.aborted) throw cancelled(`packing ${directory}`, this.#signal);
-      const name = bytes.toString();
-      const path = join(directory, name);
-      if (!Buffer.from(name).equals(bytes)) {
-        throw hostFileError(path, new Error('its name is not UTF-8'));
-      }
-      const stats = await ifThere(path, () => lstat(path));
-      if (!stats) continue;
-      await this.#entry(path, prefix + name, stats);
-      if (stats.isDirectory()) await this.#below(path, `${prefix + name}/`);
+    const name = options.as ?? (await defaultName(path));
+    const top = await lookAt({ path, name });
+    if (!top) throw hostFileError(path, Object.assign(new Error('it has vanished'), noEntry));
+    if (options.root !== 'leave-out') await this.#entry(top);
+    if (!top.stats.isDirectory()) return;
+    const places = placesBelow(path, name === '.' ? '' : `${name}/`);
+    for await (const found of loadAhead(places, lookAhead, lookAt)) {
+      if (this.#signal?.aborted) throw cancelled(`packing ${path}`, this.#signal);
+      if (found) await this.#entry(found);
     }
   }
 
-  async #entry(path: string, name: string, stats: Stats): Promise<void> {
+  async #entry(found: Found): Promise<void> {
+    const { name, stats } = found;
     if (stats.isSocket()) return;
-    if (!stats.isDirectory() && stats.nlink > 1) {
-      const inode = `${stats.dev}:${stats.ino}`;
-      const first = this.#linked.get(inode);
-      if (first !== undefined)
-        return this.#write({ ...headerOf(name, stats), type: 'link', linkname: first });
-      this.#linked.set(inode, name);
+    const header = headerOf(name, stats);
+    const first = this.#firstLink(found);
+    if (first !== undefined) return this.#write({ ...header, type: 'link', linkname: first });
+    switch (found.kind) {
+      case 'small-file':
+        return this.#write({ ...header, size: found.bytes.length }, once(found.bytes));
+      case 'large-file':
+        return this.#write({ ...header, size: stats.size }, fileBytes(found.path, stats.size));
+      case 'symlink':
+        return this.#write({ ...header, linkname: found.target });
+      case 'other':
+        return this.#write(header);
     }
-    if (stats.isFile()) return this.#file(path, name);
-    if (!stats.isSymbolicLink()) return this.#write(headerOf(name, stats));
-    const linkname = await ifThere(path, () => readlink(path));
-    if (linkname !== undefined) await this.#write({ ...headerOf(name, stats), linkname });
   }
 
-  async #file(path: string, name: string): Promise<void> {
-    // Not followed, and not waited for: it may have become something else since it was looked at.
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    const file = await ifThere(path, () => open(path, flags));
-    if (!file) return;
-    try {
-      const stats = await file.stat();
-      if (!stats.isFile()) throw hostFileError(path, new Error('it is no longer a file'));
-      await this.#write({ ...headerOf(name, stats), size: stats.size }, contents(path, file, stats.size));
-    } finally {
-      await file.close();
-    }
+  /** The name under which a file with several links is in the archive already. */
+  #firstLink({ name, stats }: Found): string | undefined {
+    if (stats.isDirectory() || stats.nlink === 1) return undefined;
+    const inode = `${stats.dev}:${stats.ino}`;
+    const first = this.#linked.get(inode);
+    if (first === undefined) this.#linked.set(inode, name);
+    return first;
   }
 
   /** Adds an entry; resolves when the archive's reader has taken it. */
@@ -120,6 +108,18 @@ class Packing {
       else sink.end(null);
     });
   }
+}
+
+async function defaultName(path: string): Promise<string> {
+  try {
+    return (await lstat(path)).isDirectory() ? '.' : basename(resolve(path));
+  } catch (error) {
+    throw hostFileError(path, error);
+  }
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  yield bytes;
 }
 
 /** Sends all of `body`, as fast as it is taken. A sink that is destroyed reports that by itself. */
@@ -133,38 +133,13 @@ async function pour(
   sink.on('close', () => wake());
   for await (const chunk of body) {
     if (signal?.aborted) throw cancelled('packing', signal);
+    if (sink.destroying) return;
     if (sink.write(chunk)) continue;
     await new Promise<void>((resolve) => {
       wake = resolve;
     });
   }
   sink.end(null);
-}
-
-/** Exactly `size` bytes: what the file has, cut or padded with zeros. */
-async function* contents(
-  path: string,
-  file: FileHandle,
-  size: number,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  let ended = false;
-  for (let left = size; left > 0; ) {
-    const length = Math.min(left, readBytes);
-    const buffer = Buffer.allocUnsafeSlow(length);
-    const bytesRead: number = ended ? 0 : await read(path, file, buffer);
-    ended = bytesRead === 0;
-    const chunk = ended ? buffer.fill(0) : buffer.subarray(0, bytesRead);
-    yield chunk;
-    left -= chunk.length;
-  }
-}
-
-async function read(path: string, file: FileHandle, buffer: Buffer): Promise<number> {
-  try {
-    return (await file.read(buffer)).bytesRead;
-  } catch (error) {
-    throw hostFileError(path, error);
-  }
 }
 
 function headerOf(name: string, stats: Stats): EntryHeader {
@@ -206,14 +181,4 @@ function deviceMajor(rdev: number): number {
 
 function deviceMinor(rdev: number): number {
   return (rdev & 0xff) | ((rdev >> 12) & 0xfff00);
-}
-
-/** What `look` finds, or `undefined` when the path has vanished. */
-async function ifThere<T>(path: string, look: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await look();
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw hostFileError(path, error);
-  }
 }

@@ -49,6 +49,8 @@ test('files, directories, symlinks and hard links come out as they were', async 
     { name: 'd/f', text: 'content', mode: 0o4755, mtime: new Date(1_100_000_000_000) },
     { name: './d/up', type: 'symlink', linkname: '../top' },
     { name: 'same', type: 'link', linkname: './d/f' },
+    { name: 'same', type: 'link', linkname: 'd/f' },
+    { name: 'd/f', type: 'link', linkname: 'd/f' },
     { name: 'deep/er/without-parents', text: 'x' },
   ]);
   expect(statSync(into).mode & 0o7777).toBe(0o750);
@@ -59,6 +61,7 @@ test('files, directories, symlinks and hard links come out as they were', async 
   expect(statSync(join(into, 'd/f')).mtimeMs).toBe(1_100_000_000_000);
   expect(readlinkSync(join(into, 'd/up'))).toBe('../top');
   expect(statSync(join(into, 'same')).ino).toBe(statSync(join(into, 'd/f')).ino);
+  expect(readdirSync(into).sort()).toEqual(['d', 'deep', 'same']);
   expect(readFileSync(join(into, 'deep/er/without-parents'), 'utf8')).toBe('x');
 });
 
@@ -133,6 +136,14 @@ describe('refused, with nothing touched outside', () => {
     ['a device', [{ name: 'null', type: 'character-device', devmajor: 1, devminor: 3 }]],
     ['a fifo', [{ name: 'p', type: 'fifo' }]],
     ['a file in the place of the destination', [{ name: '.', text: 'x' }]],
+    [
+      'a hard link in the place of a directory',
+      [
+        { name: 'f', text: 'x' },
+        { name: 'd', type: 'directory' },
+        { name: 'd', type: 'link', linkname: 'f' },
+      ],
+    ],
     [
       'a file in the place of a directory',
       [

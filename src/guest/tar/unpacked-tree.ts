@@ -13,6 +13,7 @@ import {
   rename,
   rm,
   symlink,
+  unlink,
   utimes,
 } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -104,7 +105,13 @@ export class UnpackedTree {
       );
     }
     if (path === parts.join('/')) return;
-    await this.#put(name, parts, (temporary) => link(join(this.#root, path), temporary));
+    await this.#put(name, parts, async (temporary) => {
+      // Where the name is a link to the file already, a rename between the two would do nothing.
+      await unlink(join(this.#root, ...parts)).catch((error) => {
+        if (errnoOf(error) !== 'ENOENT') throw error;
+      });
+      await link(join(this.#root, path), temporary);
+    });
     this.#files.add(parts.join('/'));
   }
 
@@ -136,14 +143,12 @@ export class UnpackedTree {
       await make(temporary);
       await rename(temporary, path);
     } catch (error) {
+      await rm(temporary, { force: true });
       if (error instanceof AlcoveError) throw error;
       const errno = errnoOf(error);
       if (errno === 'EISDIR') throw badEntry(name, 'would replace a directory');
       // Not a system error: what the entry's bytes come from has failed.
       throw errno === undefined ? error : hostFileError(path, error);
-    } finally {
-      // Still there after a failure, and after a rename between two links to one file, which does nothing.
-      await rm(temporary, { force: true });
     }
     this.#files.delete(relative);
   }
