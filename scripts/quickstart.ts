@@ -70,7 +70,7 @@ What to try next:
   npx alcove run --image mine -- CMD
   npx alcove --help                                everything else; docs/ has a guide`);
 
-async function step(title: string, work: () => void | Promise<unknown>): Promise<void> {
+async function step(title: string, work: () => unknown): Promise<void> {
   console.log(`\n── ${title}`);
   const start = performance.now();
   await work();

@@ -23,7 +23,7 @@ const requirements: readonly Requirement[] = [
   { debianPackage: 'qemu-system-x86', why: 'runs VMs', purpose: 'run', present: tool('qemu-system-x86_64') },
   { debianPackage: 'qemu-utils', why: 'looks after disks', purpose: 'run', present: tool('qemu-img') },
   { debianPackage: 'e2fsprogs', why: 'makes file systems', purpose: 'run', present: tool('mkfs.ext4') },
-  { debianPackage: 'squashfs-tools', why: 'packs images', purpose: 'run', present: tool('sqfstar') },
+  { debianPackage: 'squashfs-tools', why: 'packs images', purpose: 'run', present: tool('mksquashfs') },
   { debianPackage: 'skopeo', why: 'pulls OCI images', purpose: 'run', present: tool('skopeo') },
   { debianPackage: 'busybox-static', why: 'is the built-in image', purpose: 'run', present: tool('busybox') },
   {

@@ -31,7 +31,7 @@ const tools: readonly Tool[] = [
   { name: 'qemu-system-x86_64', versionArgs: ['--version'] },
   { name: 'qemu-img', versionArgs: ['--version'] },
   { name: 'mkfs.ext4', versionArgs: ['-V'] },
-  { name: 'sqfstar', versionArgs: ['-version'] },
+  { name: 'mksquashfs', versionArgs: ['-version'] },
   {
     name: 'skopeo',
     versionArgs: ['--version'],

@@ -9,7 +9,7 @@ const versions: Record<string, string> = {
   'qemu-system-x86_64': '7.2.22',
   'qemu-img': '7.2.22',
   'mkfs.ext4': '1.47.0',
-  sqfstar: '4.5.1',
+  mksquashfs: '4.5.1',
   skopeo: '1.9.3',
   'apt-get': '2.6.1',
   'dpkg-deb': '1.21.22',
@@ -112,7 +112,7 @@ test.each([
   ['qemu-system-x86_64', 'qemu-system-x86'],
   ['qemu-img', 'qemu-utils'],
   ['mkfs.ext4', 'e2fsprogs'],
-  ['sqfstar', 'squashfs-tools'],
+  ['mksquashfs', 'squashfs-tools'],
 ])('without %s VMs cannot run; the package is %s', async (tool, debianPackage) => {
   expect(await check(tool, { host: without(tool) })).toEqual({
     name: tool,
@@ -239,7 +239,7 @@ test('a state directory that another alcove has open is no defect; all else is r
     state: 'ok',
     found: expect.stringContaining('pid 7'),
   });
-  expect(checks.find(({ name }) => name === 'sqfstar')).toMatchObject({ state: 'ok' });
+  expect(checks.find(({ name }) => name === 'mksquashfs')).toMatchObject({ state: 'ok' });
   expect(checks.find(({ name }) => name === 'accelerator')).toMatchObject({ state: 'degraded' });
 });
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { AlcoveError, cancelled } from '../errors.ts';
 
 /** Debian package that brings each external program Alcove may start. */
@@ -8,11 +8,12 @@ export const toolPackages: Readonly<Record<string, string>> = {
   'qemu-system-x86_64': 'qemu-system-x86',
   'qemu-img': 'qemu-utils',
   'mkfs.ext4': 'e2fsprogs',
-  sqfstar: 'squashfs-tools',
   mksquashfs: 'squashfs-tools',
   skopeo: 'skopeo',
   'dpkg-deb': 'dpkg',
   'apt-get': 'apt',
+  'apt-cache': 'apt',
+  tar: 'tar',
   xz: 'xz-utils',
 };
 
@@ -107,8 +108,9 @@ async function feed(child: ChildProcess, input: AsyncIterable<Uint8Array>): Prom
   });
   try {
     for await (const chunk of input) {
-      if (broken) break;
-      if (!stdin.write(chunk)) await Promise.race([once(stdin, 'drain'), once(stdin, 'close')]);
+      if (broken || stdin.destroyed) break; // A program that has ended takes no more, and says so only by its exit.
+      if (!stdin.write(chunk) && !stdin.destroyed) await roomIn(stdin);
+      await Promise.race([once(stdin, 'drain'), once(stdin, 'close')]);
     }
     stdin.end();
     return undefined;
@@ -116,6 +118,17 @@ async function feed(child: ChildProcess, input: AsyncIterable<Uint8Array>): Prom
     killGroup(child);
     return error;
   }
+}
+
+/** Waits until a stream takes more, or never will. */
+function roomIn(stream: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      for (const event of ['drain', 'close', 'error']) stream.off(event, done);
+      resolve();
+    };
+    for (const event of ['drain', 'close', 'error']) stream.on(event, done);
+  });
 }
 
 function killGroup(child: ChildProcess): void {
