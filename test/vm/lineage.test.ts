@@ -1,4 +1,4 @@
-import { appendFileSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openFixture, type RuntimeFixture } from './runtime-fixture.ts';
@@ -73,10 +73,28 @@ test('a snapshot whose bytes changed is not restored', async () => {
   await runtime.create({ id: 'vm', image: 'builtin' });
   await runtime.snapshot('vm', { id: 's' });
   const [uid = ''] = readdirSync(join(root, 'snapshots'));
-  appendFileSync(join(root, 'snapshots', uid, 'disk.json'), ' ');
+  const path = join(root, 'snapshots', uid, 'disk.json');
+  writeFileSync(path, readFileSync(path, 'utf8').replace('/tmp', '/tmq')); // Of the same size.
   await expect(runtime.restore('vm/s', { id: 'copy' })).rejects.toMatchObject({ code: 'SnapshotCorrupt' });
   expect(await runtime.get('copy')).toBeUndefined();
   expect(readdirSync(join(root, 'vms'))).toEqual(['vm']);
+});
+
+test('a snapshot that was cut short is refused before the backend is asked, and listed no more by the next engine', async () => {
+  await using fixture = await openFixture();
+  const { runtime, root, backend } = fixture;
+  await runtime.create({ id: 'vm', image: 'builtin' });
+  await runtime.snapshot('vm', { id: 's' });
+  const [uid = ''] = readdirSync(join(root, 'snapshots'));
+  truncateSync(join(root, 'snapshots', uid, 'disk.json'), 10);
+  await expect(runtime.restore('vm/s', { id: 'copy' })).rejects.toMatchObject({ code: 'SnapshotCorrupt' });
+  expect(backend.log.map(({ call }) => call)).not.toContain('restore');
+  const next = await fixture.reopen();
+  expect(next.mended).toEqual([
+    expect.stringMatching(/^snapshot vm\/s: is gone, .* has 10 bytes instead of/),
+  ]);
+  expect(await next.snapshots.list()).toEqual([]);
+  expect(readdirSync(join(root, 'snapshots'))).toEqual([]);
 });
 
 test('a snapshot whose files are gone is listed no more, and the engine says so once', async () => {
