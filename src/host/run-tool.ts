@@ -110,7 +110,6 @@ async function feed(child: ChildProcess, input: AsyncIterable<Uint8Array>): Prom
     for await (const chunk of input) {
       if (broken || stdin.destroyed) break; // A program that has ended takes no more, and says so only by its exit.
       if (!stdin.write(chunk) && !stdin.destroyed) await roomIn(stdin);
-      await Promise.race([once(stdin, 'drain'), once(stdin, 'close')]);
     }
     stdin.end();
     return undefined;
