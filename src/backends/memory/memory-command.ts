@@ -1,27 +1,8 @@
-import type { ExecExit, ExecRequest, GuestProcess, GuestSink, TerminalSize } from '../../guest/index.ts';
+import type { ExecExit, ExecRequest, GuestSink, TerminalSize } from '../../guest/index.ts';
 import { BytePipe, type ByteTarget } from './byte-pipe.ts';
-import type { GuestClock } from './guest-clock.ts';
-import type { MemoryDisk } from './memory-disk.ts';
-import { commandLine, type ScriptedExit, type ScriptedFiles, type ScriptedRun } from './script.ts';
+import { type CommandBehaviour, type CommandHost, scriptedFiles } from './command-host.ts';
+import { commandLine, type ScriptedExit, type ScriptedRun } from './script.ts';
 import { signalOf } from './signals.ts';
-
-/** What a command needs of the machine it runs on. */
-export interface CommandHost {
-  readonly vmId: string;
-  readonly hostname: string;
-  readonly machineId: string;
-  readonly disk: MemoryDisk;
-  readonly memory: Map<string, string>;
-  readonly clock: GuestClock;
-  nowMs(): number;
-  random(bytes: number): Uint8Array;
-  /** Every process of the machine, by pid. */
-  readonly processes: Map<number, string>;
-  nextPid(): number;
-  behaviourOf(request: ExecRequest): CommandBehaviour;
-}
-
-export type CommandBehaviour = (run: ScriptedRun) => Promise<ScriptedExit>;
 
 export interface CommandSetup {
   stdout: ByteTarget;
@@ -272,37 +253,4 @@ export class MemoryCommand {
       random: (bytes) => host.random(bytes),
     };
   }
-}
-
-/** A running command as a client sees it. */
-export function asGuestProcess(
-  command: MemoryCommand,
-  stdout: BytePipe,
-  stderr: BytePipe,
-  letGo: () => void,
-): GuestProcess {
-  return {
-    pid: command.pid,
-    stdout: stdout.read(),
-    stderr: stderr.read(),
-    stdin: command.stdin,
-    exited: command.exited,
-    kill: async (signal) => command.kill(signal),
-    resize: async (size) => command.resize(size),
-    [Symbol.asyncDispose]: async () => letGo(),
-  };
-}
-
-function scriptedFiles(host: CommandHost, alive: <T>(value: T) => T): ScriptedFiles {
-  const { disk } = host;
-  const write = (path: string, text: string) => alive(disk).writeFile(path, text, { mtimeMs: host.nowMs() });
-  return {
-    exists: (path) => alive(disk).find(path) !== undefined,
-    read: (path) => alive(disk).readText(path),
-    write,
-    append: (path, text) => write(path, (disk.find(path) ? disk.readText(path) : '') + text),
-    remove: (path) => alive(disk).remove(path, { recursive: true }),
-    list: (path) => alive(disk).list(path),
-    sync: () => alive(disk).sync(),
-  };
 }
