@@ -1,5 +1,3 @@
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { MemoryBackend } from '../backends/memory/index.ts';
 import { createQemuBackend } from '../backends/qemu/index.ts';
 import { type Config, loadConfig } from '../config/index.ts';
@@ -30,7 +28,6 @@ export async function openAlcove(options: OpenOptions = {}): Promise<Alcove> {
   const stateDir = await waitForStateDir(config.state_dir ?? defaultStateDir(), options);
   let database: Database | undefined;
   try {
-    emptyTmp(stateDir);
     database = new Database(stateDir.databasePath);
     const images = openImageStore({ stateDir, database });
     const runtime = await openVmRuntime({
@@ -80,10 +77,4 @@ async function waitForStateDir(
       await clock.sleep(lockPollMs, options.signal);
     }
   }
-}
-
-/** Half-made files of an engine that is gone: whoever made them holds the lock no longer. */
-function emptyTmp({ tmpDir }: StateDir): void {
-  for (const name of readdirSync(tmpDir)) rmSync(join(tmpDir, name), { recursive: true, force: true });
-  mkdirSync(tmpDir, { recursive: true });
 }
