@@ -21,7 +21,7 @@ export function installPackages(missing) {
   }
   console.error(`setup: ${command}`);
   run([...sudo, 'apt-get', 'update', '-qq']);
-  run([...sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', ...command.split(' '), '-qq']);
+  run([...sudo, 'env', 'DEBIAN_FRONTEND=noninteractive', ...command.split(' '), '-qq', '-o=Dpkg::Use-Pty=0']);
 }
 
 /** @param {readonly string[]} argv */

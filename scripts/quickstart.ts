@@ -28,10 +28,10 @@ await step('Files copied in and out', async () => {
   rmSync(place, { recursive: true, force: true });
   mkdirSync(place, { recursive: true });
   writeFileSync(join(place, 'words.txt'), 'a microVM for every session\n');
-  const count = 'wc -w < /work/words.txt > /work/count.txt';
+  const count = 'wc -w < /tmp/words.txt > /tmp/count.txt';
   const input = 'build/quickstart/words.txt';
   const result = 'build/quickstart/count.txt';
-  const copies = ['--copy-in', `${input}:/work/words.txt`, '--copy-out', `/work/count.txt:${result}`];
+  const copies = ['--copy-in', `${input}:/tmp/words.txt`, '--copy-out', `/tmp/count.txt:${result}`];
   await alcove(['run', ...copies, '--', 'sh', '-c', count]);
   assert((await shell(['cat', result])).trim() === '5', 'the guest counted the words');
 });
