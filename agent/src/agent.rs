@@ -18,6 +18,7 @@ use crate::sys::{self, EpollEvent};
 use crate::timers::{Timer, Timers};
 use crate::tlv::{Fields, Tlvs};
 use crate::transport::{Received, Transport};
+use crate::kit::Kits;
 use crate::tree::Trees;
 use std::collections::BTreeMap;
 use std::io;
@@ -33,7 +34,6 @@ pub enum Source {
     Listener = 2,
     Signals = 3,
     Wake = 4,
-    Report = 5,
     Stdout = 6,
     Stderr = 7,
     Stdin = 8,
@@ -62,7 +62,7 @@ pub struct Agent {
     pub outbox: Arc<Outbox>,
     pub guest: Arc<Guest>,
     pub timers: Timers,
-    pub trees: Trees,
+    pub kits: Kits,
     pub accounts: Accounts,
     pub commands: BTreeMap<u32, Command>,
     pub by_pid: BTreeMap<i32, u32>,
@@ -78,7 +78,11 @@ pub struct Agent {
     pub now: Instant,
     pub shutting_down: Option<crate::shutdown::Shutdown>,
     pub pool: Pool,
-    signals: OwnedFd,
+    pub signals: OwnedFd,
+    /// Commands started since the loop last turned.
+    pub fresh: Vec<u32>,
+    /// A command has ended, and with it the need of what the next one will take.
+    pub refill_due: bool,
     wake: OwnedFd,
     epoch: u64,
     last_stream: u32,
@@ -87,6 +91,7 @@ pub struct Agent {
     pending_sync: Option<(Vec<u8>, Instant)>,
     maintenance_at: Option<Instant>,
     input_paused: bool,
+    more_children: bool,
 }
 
 impl Agent {
@@ -96,13 +101,14 @@ impl Agent {
         sys::epoll_add(epoll.as_raw_fd(), signals.as_raw_fd(), sys::EPOLLIN, token(Source::Signals, 0))?;
         sys::epoll_add(epoll.as_raw_fd(), wake.as_raw_fd(), sys::EPOLLIN, token(Source::Wake, 0))?;
         let outbox = Arc::new(Outbox::new(epoll.as_raw_fd(), token(Source::Port, 0)));
+        let in_vm = guest.is_vm();
         let mut agent = Agent {
             null: sys::open(b"/dev/null", sys::O_RDWR, 0)?,
             epoll,
             outbox,
             guest,
             timers: Timers::default(),
-            trees,
+            kits: Kits::new(trees),
             accounts: Accounts::default(),
             commands: BTreeMap::new(),
             by_pid: BTreeMap::new(),
@@ -114,8 +120,10 @@ impl Agent {
             scratch: vec![0; 32 * 1024 - 20],
             now: Instant::now(),
             shutting_down: None,
-            pool: Pool::new(),
+            pool: Pool::new(in_vm),
             signals,
+            fresh: Vec::new(),
+            refill_due: false,
             wake,
             epoch: 0,
             last_stream: 0,
@@ -123,8 +131,9 @@ impl Agent {
             pending_sync: None,
             maintenance_at: None,
             input_paused: false,
+            more_children: false,
         };
-        agent.trees.maintain();
+        agent.kits.refill();
         Ok(agent)
     }
 
@@ -138,7 +147,7 @@ impl Agent {
         let mut input_ready = true;
         let mut events = [EpollEvent { events: 0, token: 0 }; 64];
         loop {
-            let busy = input_ready || !self.ready.is_empty() || !self.ready_dials.is_empty();
+            let busy = input_ready || self.more_children || !self.ready.is_empty() || !self.ready_dials.is_empty();
             let timeout = if busy || self.timers_due_at_once() {
                 0
             } else if self.timers.is_empty() {
@@ -151,7 +160,7 @@ impl Agent {
                 Err(error) => return error,
             };
             self.now = Instant::now();
-            let mut reap = false;
+            let mut reap = std::mem::take(&mut self.more_children);
             for event in &events[..count] {
                 let (flags, token) = (event.events, event.token);
                 if token >> 32 == Source::Port as u64 {
@@ -180,12 +189,18 @@ impl Agent {
             if reap {
                 self.guarded(Agent::on_children);
             }
+            let port = transport.port();
+            self.guarded(|agent| agent.linger(port));
             self.guarded(Agent::on_turn);
             while let Some(timer) = self.timers.due(self.now) {
                 self.guarded(|agent| agent.on_timer(timer));
             }
             self.guarded(Agent::try_sync);
             self.outbox.flush();
+            if std::mem::take(&mut self.refill_due) {
+                // The host is busy with the answer meanwhile.
+                self.kits.refill();
+            }
             if self.shutdown_finished() {
                 return io::Error::from_raw_os_error(0);
             }
@@ -517,8 +532,6 @@ impl Agent {
             }
         } else if is(Source::Stderr) {
             self.output_readable(key, 1);
-        } else if is(Source::Report) {
-            self.on_report(key);
         } else if is(Source::Stdin) {
             self.pump_stdin(key);
         } else if is(Source::Dial) {
@@ -528,11 +541,11 @@ impl Agent {
         }
     }
 
-    fn on_children(&mut self) {
+    pub fn on_children(&mut self) {
         // One signal may stand for many children; what it says is read and not looked at.
         let mut buffer = [0u8; 1024];
         let _ = sys::read(self.signals.as_raw_fd(), &mut buffer);
-        self.reap();
+        self.more_children = self.reap();
     }
 
     /// Lets those go on that had their turn, or for whom there is room again.
@@ -570,7 +583,8 @@ impl Agent {
                 }
                 self.maintenance_at = None;
                 self.look_after_leftovers();
-                self.trees.maintain();
+                self.kits.clean();
+                self.kits.refill();
             }
         }
     }

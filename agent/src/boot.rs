@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 /// How long the port may take to appear; it comes with a message of the device's after its driver is loaded.
 const PORT_PATIENCE: Duration = Duration::from_secs(60);
-const OPEN_FILES: u64 = 1_048_576;
+/// Also what commands inherit: room for servers, and a soft limit that programs which close "all" can bear.
+const OPEN_FILES: sys::Limit = sys::Limit { soft: 65_536, hard: 1_048_576 };
 
 /// Never returns: when PID 1 ends, the kernel panics.
 pub fn main() -> ! {
@@ -53,7 +54,7 @@ fn boot_and_serve() -> String {
         }
     }
     stage("modules loaded");
-    let _ = sys::set_limit(sys::RLIMIT_NOFILE, sys::Limit { soft: OPEN_FILES, hard: OPEN_FILES });
+    let _ = sys::set_limit(sys::RLIMIT_NOFILE, OPEN_FILES);
     let signals = match sys::take_signals() {
         Ok(signals) => signals,
         Err(error) => return format!("signals: {error}"),
@@ -73,6 +74,10 @@ fn boot_and_serve() -> String {
         Err(error) => return format!("no port {PORT_NAME}: {error}"),
     };
     stage("port open");
+    // Or a fork bomb starves the agent for seconds, its deadline included.
+    if let Err(error) = sys::run_first() {
+        eprintln!("alcove-agent: no real-time priority: {error}");
+    }
     agent.run(Transport::Virtio { port, gone: true }).to_string()
 }
 

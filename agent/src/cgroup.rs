@@ -1,4 +1,4 @@
-//! A cgroup per command. They are made ahead of need and removed later, so that neither costs a command anything.
+//! A cgroup per command: a limit on its processes, and the one sure way to kill all of them.
 
 use crate::failure::{EBUSY, ENOENT};
 use crate::sys;
@@ -6,8 +6,6 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 
-/// Cgroups kept ready for the next commands.
-const SPARE: usize = 2;
 const MOUNT: &str = "/sys/fs/cgroup";
 /// All commands' cgroups stand in this one, whose `pids.max` leaves the agent room in any fork bomb.
 const PARENT: &str = "/sys/fs/cgroup/alcove";
@@ -15,7 +13,6 @@ const PARENT: &str = "/sys/fs/cgroup/alcove";
 pub struct Cgroups {
     parent: OwnedFd,
     pids_max: Option<u64>,
-    spare: Vec<Cgroup>,
     retired: Vec<CString>,
     last: u64,
 }
@@ -39,44 +36,28 @@ impl Cgroups {
         let parent = sys::open(PARENT.as_bytes(), sys::O_RDONLY | sys::O_DIRECTORY, 0)?;
         let fd = parent.as_raw_fd();
         if with_pids {
-            // One command may take most, and together they leave some for the agent and the kernel.
-            let all = (task_limit * 95 / 100).to_string();
+            // The kernel's limit is where thread stacks alone take an eighth of the memory; a fork bomb of small shells
+            // thrashes well before that, and starves everybody. Half of it is a quarter of a megabyte a task.
+            let all = (task_limit * 60 / 100).to_string();
             with_pids = write_file(fd, "pids.max", all.as_bytes()).is_ok()
                 && write_file(fd, "cgroup.subtree_control", b"+pids").is_ok();
         }
-        let pids_max = if with_pids { Some(task_limit * 85 / 100) } else { None };
-        Ok(Cgroups { parent, pids_max, spare: Vec::new(), retired: Vec::new(), last: 0 })
+        let pids_max = if with_pids { Some(task_limit / 2) } else { None };
+        Ok(Cgroups { parent, pids_max, retired: Vec::new(), last: 0 })
     }
 
-    pub fn take(&mut self) -> io::Result<Cgroup> {
-        match self.spare.pop() {
-            Some(cgroup) => Ok(cgroup),
-            None => self.make(),
-        }
-    }
-
-    /// Gives back the cgroup of a command that has ended; it is removed at leisure.
+    /// Gives back the cgroup of a command that has ended; `clean` removes it at leisure.
     pub fn retire(&mut self, cgroup: Cgroup) {
         self.retired.push(cgroup.name);
     }
 
-    /// Does what was put off: removes retired cgroups, makes spare ones.
-    pub fn maintain(&mut self) {
+    /// Removes retired cgroups, as far as nothing lives in them.
+    pub fn clean(&mut self) {
         let parent = self.parent.as_raw_fd();
         self.retired.retain(|name| remove_tree(parent, name).is_err());
-        while self.spare.len() < SPARE {
-            match self.make() {
-                Ok(cgroup) => self.spare.push(cgroup),
-                Err(_) => return,
-            }
-        }
     }
 
-    pub fn needs_maintenance(&self) -> bool {
-        self.spare.len() < SPARE || !self.retired.is_empty()
-    }
-
-    fn make(&mut self) -> io::Result<Cgroup> {
+    pub fn make(&mut self) -> io::Result<Cgroup> {
         self.last += 1;
         let name = sys::c_path(format!("c{}", self.last).as_bytes())?;
         let parent = self.parent.as_raw_fd();

@@ -30,6 +30,9 @@ const DEFAULT_DRAIN_MS: u64 = 100;
 /// A year; longer is for ever, and keeps sums of instants in range.
 const LONGEST_MS: u64 = 365 * 24 * 3600 * 1000;
 
+/// How soon it is looked again whether a program has begun.
+const LAUNCH_LOOK: Duration = Duration::from_millis(2);
+
 fn millis(value: u64) -> Duration {
     Duration::from_millis(value.min(LONGEST_MS))
 }
@@ -92,7 +95,6 @@ impl Request {
             cwd: sys::c_path(cwd).unwrap_or_default(),
             cwd_is_default: self.cwd.is_none(),
             identity,
-            open_files: None,
         }
     }
 }
@@ -167,17 +169,14 @@ pub struct Input {
     pub close: bool,
 }
 
-pub struct Starting {
-    pub report: OwnedFd,
-    /// Kept for the child, which reads it until it has exec'd.
-    pub launch: Box<Launch>,
-}
-
 pub struct Command {
     pub key: u32,
     pub pid: i32,
     pub tree: Option<Tree>,
-    pub starting: Option<Starting>,
+    /// Kept for the child, which uses it until it has begun its program.
+    pub launch: Option<Box<Launch>>,
+    /// Its outputs are in epoll.
+    pub watched: bool,
     /// Why it could not be started.
     pub not_started: Option<Failure>,
     pub outputs: [Output; 2],
@@ -268,10 +267,10 @@ impl Command {
             }
             _ => None,
         };
-        match (self.deadline, drained) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        // Longer and longer: a program that is not begun at once waits for a file system, perhaps for ever.
+        let age = now.saturating_duration_since(self.started_at) / 4;
+        let begun = self.launch.as_ref().map(|_| now + age.max(LAUNCH_LOOK));
+        [self.deadline, drained, begun].into_iter().flatten().min()
     }
 
     /// Takes bytes for stdin. A command without one has them dropped.

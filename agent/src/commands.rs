@@ -1,14 +1,15 @@
 //! Commands in the loop: starting, moving their bytes, ending them, and the detached ones between attachments.
 
 use crate::agent::{token, Agent, Source, Stream, TURN};
-use crate::command::{Attachment, Command, Ending, Input, Output, Request, Starting};
+use crate::command::{Attachment, Command, Ending, Input, Output, Request};
 use crate::failure::{errno_name, Failure, EAGAIN};
 use crate::protocol::*;
+use crate::kit::Pipe;
 use crate::spawn::{self, Stage};
-use crate::sys;
+use crate::sys::{self, PollFd, POLLIN};
 use crate::timers::Timer;
 use crate::tlv::{Fields, Tlvs};
-use std::os::unix::io::{AsRawFd, OwnedFd};
+use std::os::unix::io::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 /// Detached commands that run at once: each may hold 256 KiB of output in the agent.
@@ -16,6 +17,10 @@ const MAX_DETACHED: usize = 256;
 /// Ends of detached commands that are kept, and for how long.
 const KEPT_ENDS: usize = 64;
 const KEPT_FOR: Duration = Duration::from_secs(3600);
+/// Children reaped before others get their turn.
+const REAP_TURN: usize = 32;
+/// How long a new command runs before it is looked at: the time of a short one under emulation.
+const LINGER_US: u32 = 3000;
 /// Grants of stdin credit are collected up to this.
 const GRANT: u32 = INITIAL_CREDIT / 4;
 
@@ -32,71 +37,65 @@ impl Agent {
         let account = self.accounts.find(request.user.as_deref().unwrap_or_else(|| self.guest.default_user()))?;
         let identity = self.guest.identity_for(&account);
 
+        let kit = self.kits.take().map_err(|e| system("cannot make a cgroup and pipes", e))?;
+        let [stdout, stderr] = kit.pipes;
         let mut outputs = [Output::default(), Output::default()];
         let mut input = None;
-        // The command's ends, closed when this returns.
-        let ends: Vec<OwnedFd>;
-        let fds;
         let terminal = request.terminal.is_some();
+        let stdin_pipe;
+        let slave;
+        let fds;
         if let Some((rows, columns)) = request.terminal {
-            let (master, slave) = sys::open_terminal().map_err(|e| system("cannot open a terminal", e))?;
+            let (master, other) = sys::open_terminal().map_err(|e| system("cannot open a terminal", e))?;
             sys::set_window(&master, rows, columns).map_err(|e| system("cannot size a terminal", e))?;
             if let Some(identity) = &identity {
                 // So that the command can open its terminal by name.
-                let _ = sys::chown(slave.as_raw_fd(), Some(identity.uid), None);
+                let _ = sys::chown(other.as_raw_fd(), Some(identity.uid), None);
             }
-            fds = [slave.as_raw_fd(); 3];
-            ends = vec![slave];
+            fds = [other.as_raw_fd(); 3];
+            slave = Some(other);
+            stdin_pipe = None;
             outputs[0].fd = Some(master);
             input = Some(Input { fd: None, registered: true, pending: Vec::new(), close: false });
         } else {
-            let piped = |nonblocking_end: fn(&(OwnedFd, OwnedFd)) -> &OwnedFd| {
-                let pipe = sys::pipe()?;
-                sys::set_nonblocking(nonblocking_end(&pipe))?;
-                Ok(pipe)
-            };
-            let no_pipe = |e| system("cannot make a pipe", e);
-            let (stdout, stdout_end) = piped(|pipe| &pipe.0).map_err(no_pipe)?;
-            let (stderr, stderr_end) = piped(|pipe| &pipe.0).map_err(no_pipe)?;
+            slave = None;
             let mut stdin_fd = self.null.as_raw_fd();
-            let mut all = vec![];
             if request.stdin {
-                let (stdin_end, stdin) = piped(|pipe| &pipe.1).map_err(no_pipe)?;
-                stdin_fd = stdin_end.as_raw_fd();
-                all.push(stdin_end);
-                let fd = Some(stdin);
+                let pipe = Pipe::to_command().map_err(|e| system("cannot make a pipe", e))?;
+                stdin_fd = pipe.theirs.as_raw_fd();
+                let fd = Some(pipe.ours);
                 input = Some(Input { fd, registered: false, pending: Vec::new(), close: false });
+                stdin_pipe = Some(pipe.theirs);
+            } else {
+                stdin_pipe = None;
             }
-            fds = [stdin_fd, stdout_end.as_raw_fd(), stderr_end.as_raw_fd()];
-            all.extend([stdout_end, stderr_end]);
-            ends = all;
-            outputs[0].fd = Some(stdout);
-            outputs[1].fd = Some(stderr);
+            fds = [stdin_fd, stdout.theirs.as_raw_fd(), stderr.theirs.as_raw_fd()];
+            outputs[0].fd = Some(stdout.ours);
+            outputs[1].fd = Some(stderr.ours);
         }
 
         let now = self.now;
         let (timeout, grace, drain) = (request.timeout, request.grace, request.drain);
         let (keep, detached) = (request.keep, request.detached.clone());
-        let mut program = request.program(&account, identity);
-        program.open_files = self.guest.command_open_files();
-        let tree = self.trees.take()?;
-        let started = match spawn::spawn(program, fds, terminal, &tree) {
+        let program = request.program(&account, identity);
+        let (pid, launch) = match spawn::spawn(program, fds, terminal, &kit.tree) {
             Ok(started) => started,
             Err(error) => {
-                self.trees.retire(tree);
+                self.kits.retire(kit.tree);
                 return Err(system("cannot make a process", error));
             }
         };
-        drop(ends);
+        // The command's ends are the child's alone from here on.
+        drop((stdin_pipe, slave, stdout.theirs, stderr.theirs));
 
         self.last_command = self.last_command.wrapping_add(1);
         let key = self.last_command;
-        let report = started.report.as_raw_fd();
         let command = Command {
             key,
-            pid: started.pid,
-            tree: Some(tree),
-            starting: Some(Starting { report: started.report, launch: started.launch }),
+            pid,
+            tree: Some(kit.tree),
+            launch: Some(launch),
+            watched: false,
             not_started: None,
             outputs,
             input,
@@ -116,26 +115,55 @@ impl Agent {
             over_at: None,
             wake_at: None,
         };
-        let mut watched = self.watch(report, sys::EPOLLIN, Source::Report, key);
-        for (channel, source) in [(0, Source::Stdout), (1, Source::Stderr)] {
-            if let Some(fd) = &command.outputs[channel].fd {
-                let events = if terminal { sys::EPOLLIN | sys::EPOLLOUT } else { sys::EPOLLIN };
-                watched = watched.and(self.watch(fd.as_raw_fd(), events, source, key));
-            }
-        }
-        self.by_pid.insert(command.pid, key);
+        self.by_pid.insert(pid, key);
         self.streams.insert(stream, Stream::Command(key));
         self.commands.insert(key, command);
-        if let Err(error) = watched {
-            // Without its events nothing of it could be told: it ends here, and its stream with it.
-            if let Some(command) = self.commands.get_mut(&key) {
-                command.not_started = Some(system("cannot watch the command", error));
-                command.cancelled = true;
-                command.kill();
+        self.fresh.push(key);
+        Ok(())
+    }
+
+    /// Gives commands that were just started the CPU for a moment before anything of them is looked at. Most are over
+    /// by then, and all of it (began, output, end) is one wake-up of this loop and one write to the host.
+    pub fn linger(&mut self, port: RawFd) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let fd = |fd| PollFd { fd, events: POLLIN, revents: 0 };
+        let mut fds = [fd(self.signals.as_raw_fd()), fd(port)];
+        sys::poll_us(&mut fds, LINGER_US);
+        self.now = Instant::now();
+        if fds[0].revents != 0 {
+            self.on_children();
+        }
+        for key in std::mem::take(&mut self.fresh) {
+            self.watch_outputs(key);
+            self.look_at_launch(key);
+            self.settle(key);
+        }
+    }
+
+    /// Has the kernel tell of the outputs of a command that was not over at once.
+    fn watch_outputs(&mut self, key: u32) {
+        let command = match self.commands.get_mut(&key) {
+            Some(command) if !command.watched => command,
+            _ => return,
+        };
+        command.watched = true;
+        let mut failed = None;
+        for (channel, source) in [(0, Source::Stdout), (1, Source::Stderr)] {
+            if let Some(fd) = &command.outputs[channel].fd {
+                let events = if command.terminal { sys::EPOLLIN | sys::EPOLLOUT } else { sys::EPOLLIN };
+                let token = token(source, key);
+                let events = events | sys::EPOLLET;
+                failed = sys::epoll_add(self.epoll.as_raw_fd(), fd.as_raw_fd(), events, token).err().or(failed);
             }
         }
-        self.settle(key);
-        Ok(())
+        if let Some(error) = failed {
+            // Without its events nothing of it could be told: it ends here, and its stream with it.
+            command.not_started = Some(system("cannot watch the command", error));
+            command.cancelled = true;
+            command.kill();
+        }
     }
 
     fn admit_detached(&mut self, id: &str) -> Result<(), Failure> {
@@ -156,75 +184,54 @@ impl Agent {
         Ok(())
     }
 
-    /// The child has exec'd, has failed to, or has died before.
-    pub fn on_report(&mut self, key: u32) {
+    /// Whether the child has begun its program by now, has failed to, or has died before.
+    fn look_at_launch(&mut self, key: u32) {
         let command = match self.commands.get_mut(&key) {
             Some(command) => command,
             None => return,
         };
-        if command.not_started.is_some() {
-            // Told already; its child is about to exit, on a stack that must stay until it is reaped.
-            return;
-        }
-        let starting = match command.starting.take() {
-            Some(starting) => starting,
-            None => return,
+        let outcome = match &command.launch {
+            Some(launch) if !launch.is_under_way() => launch.failure(),
+            _ => return,
         };
-        let mut message = [0u8; 8];
-        let count = match sys::read(starting.report.as_raw_fd(), &mut message) {
-            Ok(count) => count,
-            Err(error) if sys::errno_of(&error) == EAGAIN => {
-                command.starting = Some(starting);
-                return;
-            }
-            Err(_) => 0,
-        };
-        match spawn::parse_report(&message[..count]) {
-            Some((stage, errno)) => {
-                let what = match stage {
-                    Stage::Prepare => "cannot set up the process",
-                    Stage::User => "cannot become the user",
-                    Stage::Directory => "cannot enter the working directory",
-                    Stage::Program => "cannot run the program",
-                };
-                let message = format!("{what}: {}", errno_name(errno));
-                let failure = Failure { code: "CommandNotStarted", message, errno: Some(errno) };
-                command.not_started = Some(failure);
-                command.cancelled = true;
-                // The child ends by itself now; its memory is ours until it has, so the launch waits for that.
-                command.starting = Some(starting);
-                command.kill();
-            }
-            None => {
-                if let Some(attachment) = &command.attachment {
-                    if !command.cancelled {
-                        let tlvs = Tlvs::new().u32(TAG_PID, command.pid as u32);
-                        self.outbox.push(FRAME_OPENED, 0, attachment.stream, tlvs.as_slice());
-                    }
-                }
-                // Output may have come before this report was looked at.
-                self.pump_command(key);
-                return;
-            }
+        command.launch = None;
+        if let Some((stage, errno)) = outcome {
+            let what = match stage {
+                Stage::Prepare => "cannot set up the process",
+                Stage::User => "cannot become the user",
+                Stage::Directory => "cannot enter the working directory",
+                Stage::Program => "cannot run the program",
+            };
+            let message = format!("{what}: {}", errno_name(errno));
+            command.not_started = Some(Failure { code: "CommandNotStarted", message, errno: Some(errno) });
+            command.cancelled = true;
+            command.kill();
+        } else if let (Some(attachment), false) = (&command.attachment, command.cancelled) {
+            let tlvs = Tlvs::new().u32(TAG_PID, command.pid as u32);
+            self.outbox.push(FRAME_OPENED, 0, attachment.stream, tlvs.as_slice());
+            // Output may have come before.
+            self.pump(key, 0);
+            self.pump(key, 1);
         }
-        self.settle(key);
     }
 
-    /// Takes in every child that has ended, ours and orphans.
-    pub fn reap(&mut self) {
-        while let Some((pid, status)) = sys::reap() {
+    /// Takes in children that have ended, ours and orphans. True when there may be more: a fork bomb leaves orphans
+    /// faster than they can be reaped, and must not keep the loop from its other work.
+    pub fn reap(&mut self) -> bool {
+        let mut reaped = 0;
+        while reaped < REAP_TURN {
+            let (pid, status) = match sys::reap() {
+                Some(child) => child,
+                None => break,
+            };
+            reaped += 1;
             if let Some(key) = self.by_pid.remove(&pid) {
+                self.now = Instant::now();
                 if let Some(command) = self.commands.get_mut(&key) {
                     command.exit = Some((status, self.now.saturating_duration_since(command.started_at)));
                     command.quiet_since = self.now;
-                    if command.starting.is_some() {
-                        // Its report was not looked at yet; now that it is dead, its launch can go.
-                        self.on_report(key);
-                        if let Some(command) = self.commands.get_mut(&key) {
-                            command.starting = None;
-                        }
-                    }
                 }
+                self.look_at_launch(key);
                 self.settle(key);
             }
         }
@@ -236,6 +243,7 @@ impl Agent {
         if self.commands.values().any(|command| command.over_at.is_some()) {
             self.maintain_later();
         }
+        reaped == REAP_TURN
     }
 
     pub fn output_readable(&mut self, key: u32, channel: usize) {
@@ -257,7 +265,7 @@ impl Agent {
     fn pump(&mut self, key: u32, channel: usize) {
         let command = match self.commands.get_mut(&key) {
             // Output of a program goes out after the word that it runs.
-            Some(command) if command.starting.is_none() => command,
+            Some(command) if command.launch.is_none() => command,
             _ => return,
         };
         let mut moved = 0;
@@ -387,7 +395,7 @@ impl Agent {
     /// RESET: the command ends with everything of it; a detached one is only let go.
     pub fn give_up_command(&mut self, key: u32) {
         if let Some(command) = self.commands.get_mut(&key) {
-            if command.detached.is_some() && command.not_started.is_none() && command.starting.is_none() {
+            if command.detached.is_some() && command.not_started.is_none() && command.launch.is_none() {
                 self.detach(key, Failure::cancelled());
             } else {
                 command.cancelled = true;
@@ -438,7 +446,7 @@ impl Agent {
                 output.backlog = output.retained.take();
             }
             command.attachment = Some(Attachment::new(stream));
-            if command.starting.is_none() {
+            if command.launch.is_none() {
                 self.outbox.push(FRAME_OPENED, 0, stream, tlvs.as_slice());
             }
             self.streams.insert(stream, Stream::Command(key));
@@ -472,6 +480,7 @@ impl Agent {
             if command.wake_at.map_or(false, |at| at <= self.now) {
                 command.wake_at = None;
             }
+            self.look_at_launch(key);
             self.settle(key);
         }
     }
@@ -575,10 +584,9 @@ impl Agent {
         }
         if command.ending == Ending::Gone {
             if let Some(tree) = command.tree.take() {
-                self.trees.retire(tree);
-                if self.trees.needs_maintenance() {
-                    self.maintain_later();
-                }
+                self.kits.retire(tree);
+                self.refill_due = true;
+                self.maintain_later();
             }
         }
         if let Some(command) = self.commands.get(&key) {
@@ -597,7 +605,7 @@ impl Agent {
                 self.answer(attachment.stream, Err(why));
             }
             if let Some(tree) = command.tree.take() {
-                self.trees.retire(tree);
+                self.kits.retire(tree);
                 self.maintain_later();
             }
         }
@@ -607,7 +615,7 @@ impl Agent {
         let now = self.now;
         if let Some(command) = self.commands.get_mut(&key) {
             // EOF is told as soon as it is known, not only with the result.
-            if let (Some(attachment), true) = (&mut command.attachment, command.starting.is_none()) {
+            if let (Some(attachment), true) = (&mut command.attachment, command.launch.is_none()) {
                 for channel in 0..2 {
                     let output = &command.outputs[channel];
                     let open = output.fd.is_some() || !output.backlog.is_empty();
@@ -644,7 +652,7 @@ impl Agent {
                     self.commands.remove(&key);
                 }
                 if let Some(tree) = tree {
-                    self.trees.retire(tree);
+                    self.kits.retire(tree);
                 }
             }
         }

@@ -107,12 +107,6 @@ impl Guest {
         Some(Identity { uid: account.uid, gid: account.gid, groups: account.groups.clone() })
     }
 
-    /// Open files of a command: room for servers, and a soft limit that programs which close "all" can bear.
-    pub fn command_open_files(&self) -> Option<sys::Limit> {
-        let vm = sys::Limit { soft: 65_536, hard: 1_048_576 };
-        self.is_vm().then_some(vm)
-    }
-
     /// On the console, only when asked for: a serial console costs milliseconds a line under emulation.
     pub fn log(&self, message: &str) {
         if self.debug {

@@ -18,6 +18,7 @@ pub mod frame;
 pub mod freeze;
 pub mod guest;
 pub mod identity;
+pub mod kit;
 pub mod link;
 pub mod locks;
 pub mod network;

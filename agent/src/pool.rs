@@ -16,6 +16,8 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Pool(Arc<Shared>);
 
 struct Shared {
+    /// Its threads go before what commands run: the loop may wait for a lock that a worker holds.
+    preferred: bool,
     state: Mutex<State>,
     work: Condvar,
 }
@@ -25,16 +27,10 @@ struct State {
     idle: usize,
 }
 
-impl Default for Pool {
-    fn default() -> Self {
-        Pool::new()
-    }
-}
-
 impl Pool {
-    pub fn new() -> Pool {
+    pub fn new(preferred: bool) -> Pool {
         let state = Mutex::new(State { jobs: VecDeque::new(), idle: 0 });
-        Pool(Arc::new(Shared { state, work: Condvar::new() }))
+        Pool(Arc::new(Shared { preferred, state, work: Condvar::new() }))
     }
 
     /// Runs `job` on a thread of its own. False when no thread could be had; the job is dropped then.
@@ -55,6 +51,9 @@ impl Pool {
 }
 
 fn serve(shared: &Shared) {
+    if shared.preferred {
+        crate::sys::be_preferred();
+    }
     let mut state = lock(&shared.state);
     loop {
         if let Some(job) = state.jobs.pop_front() {

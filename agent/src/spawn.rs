@@ -1,16 +1,17 @@
 //! Starting a process: everything is prepared here, and the child only makes system calls.
 //!
 //! The child shares the agent's memory until it has exec'd (no page tables to copy), but the agent does not wait for
-//! it: looking up a program may block for as long as a file system likes, and the agent must go on serving. A pipe
-//! that exec closes says when it has begun; a message on it says why it has not.
+//! it: looking up a program may block for as long as a file system likes, and the agent must go on serving. A word
+//! that the kernel clears says when the child has left this memory; another one, why it could not begin.
 
-use crate::failure::{EACCES, EINVAL, ENOENT, ENOSYS, ENOTDIR};
+use crate::failure::{E2BIG, EACCES, EINVAL, ENOENT, ENOTDIR};
 use crate::sys::{self, raw};
 use crate::tree::Tree;
 use std::ffi::CString;
 use std::io;
 use std::os::raw::{c_char, c_void};
-use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::io::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub struct Identity {
     pub uid: u32,
@@ -29,10 +30,10 @@ pub struct Program {
     pub cwd_is_default: bool,
     /// `None` leaves the agent's own.
     pub identity: Option<Identity>,
-    pub open_files: Option<sys::Limit>,
 }
 
-/// What the child reads. Stays where it is, with its stack, until the child has exec'd or ended.
+/// What the child reads, and where it says why it failed. Stays where it is, with its stack, until the child has
+/// left this memory.
 pub struct Launch {
     program: Program,
     argv: Vec<*const c_char>,
@@ -40,53 +41,60 @@ pub struct Launch {
     candidates: Vec<*const c_char>,
     fds: [RawFd; 3],
     controlling_terminal: bool,
-    report: RawFd,
     door: RawFd,
     new_cgroup_namespace: bool,
     mark: u64,
     no_signals: u64,
     stack: Vec<u128>,
+    /// Not 0 while the child is in this memory; the kernel clears it when it execs or ends.
+    here: AtomicU32,
+    /// `Stage` and errno of a failure, else 0.
+    failure: AtomicU32,
 }
 
 /// The child makes a handful of calls; the rest is for the frames of an unoptimised build.
 const STACK: usize = 32 * 1024;
 
-pub struct Started {
-    pub pid: i32,
-    /// Ends when the program runs; carries a `Report` when it cannot.
-    pub report: OwnedFd,
-    /// Must be kept until `report` has ended.
-    pub launch: Box<Launch>,
-}
-
 /// Where a start failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    Prepare,
-    User,
-    Directory,
-    Program,
+    Prepare = 1,
+    User = 2,
+    Directory = 3,
+    Program = 4,
 }
 
-pub fn parse_report(message: &[u8]) -> Option<(Stage, i32)> {
-    let stage = match message.first()? {
-        1 => Stage::User,
-        2 => Stage::Directory,
-        3 => Stage::Program,
-        _ => Stage::Prepare,
-    };
-    let errno = <[u8; 4]>::try_from(message.get(4..8)?).ok()?;
-    Some((stage, i32::from_ne_bytes(errno)))
+impl Launch {
+    /// Whether the child still uses this memory: it has not begun its program, and has not ended.
+    pub fn is_under_way(&self) -> bool {
+        self.here.load(Ordering::Acquire) != 0
+    }
+
+    /// Why the program was not begun, once the child has said so. It ends then.
+    pub fn failure(&self) -> Option<(Stage, i32)> {
+        let failure = self.failure.load(Ordering::Acquire);
+        let stage = match failure >> 16 {
+            0 => return None,
+            2 => Stage::User,
+            3 => Stage::Directory,
+            4 => Stage::Program,
+            _ => Stage::Prepare,
+        };
+        Some((stage, (failure & 0xffff) as i32))
+    }
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-/// Starts `program` in `tree` on the descriptors `fds`. Errors are those before there was a child.
-pub fn spawn(program: Program, fds: [RawFd; 3], controlling_terminal: bool, tree: &Tree) -> io::Result<Started> {
-    let (report, report_end) = sys::pipe()?;
-    sys::set_nonblocking(&report)?;
+/// Starts `program` in `tree` on the descriptors `fds`; answers its pid. Errors are those before there was a child.
+pub fn spawn(
+    program: Program,
+    fds: [RawFd; 3],
+    controlling_terminal: bool,
+    tree: &Tree,
+) -> io::Result<(i32, Box<Launch>)> {
     let mut launch = Box::new(Launch {
         argv: pointers(&program.argv),
         env: pointers(&program.env),
@@ -94,40 +102,44 @@ pub fn spawn(program: Program, fds: [RawFd; 3], controlling_terminal: bool, tree
         program,
         fds,
         controlling_terminal,
-        report: report_end.as_raw_fd(),
         door: -1,
         new_cgroup_namespace: matches!(tree, Tree::Cgroup(_)),
         mark: if let Tree::Mark(mark) = tree { *mark } else { 0 },
         no_signals: 0,
         stack: vec![0; STACK / 16],
+        here: AtomicU32::new(1),
+        failure: AtomicU32::new(0),
     });
     let mut args = sys::CloneArgs {
-        flags: sys::CLONE_VM,
+        flags: sys::CLONE_VM | sys::CLONE_CHILD_CLEARTID,
+        child_tid: &launch.here as *const AtomicU32 as u64,
         exit_signal: sys::SIGCHLD as u64,
         stack: launch.stack.as_mut_ptr() as u64,
         stack_size: STACK as u64,
         ..sys::CloneArgs::default()
     };
-    let mut pid = -(ENOSYS as isize);
-    if let Tree::Cgroup(cgroup) = tree {
-        args.flags |= sys::CLONE_INTO_CGROUP;
-        args.cgroup = cgroup.fd() as u64;
-        pid = clone(&args, &launch);
-        let unknown_to_kernel = pid == -(EINVAL as isize) || pid == -(crate::failure::E2BIG as isize);
-        if unknown_to_kernel {
-            let door = cgroup.door()?;
-            launch.door = door.as_raw_fd();
-            args.flags &= !sys::CLONE_INTO_CGROUP;
-            args.cgroup = 0;
-            pid = clone(&args, &launch);
+    let pid = match tree {
+        Tree::Mark(_) => clone(&args, &launch),
+        Tree::Cgroup(cgroup) => {
+            args.flags |= sys::CLONE_INTO_CGROUP;
+            args.cgroup = cgroup.fd() as u64;
+            let pid = clone(&args, &launch);
+            let is_unknown_to_kernel = pid == -(EINVAL as isize) || pid == -(E2BIG as isize);
+            if is_unknown_to_kernel {
+                let door = cgroup.door()?;
+                launch.door = door.as_raw_fd();
+                args.flags &= !sys::CLONE_INTO_CGROUP;
+                args.cgroup = 0;
+                clone(&args, &launch)
+            } else {
+                pid
+            }
         }
-    } else if let Tree::Mark(_) = tree {
-        pid = clone(&args, &launch);
-    }
+    };
     if pid < 0 {
         return Err(io::Error::from_raw_os_error(-pid as i32));
     }
-    Ok(Started { pid: pid as i32, report, launch })
+    Ok((pid as i32, launch))
 }
 
 fn clone(args: &sys::CloneArgs, launch: &Launch) -> isize {
@@ -137,19 +149,7 @@ fn clone(args: &sys::CloneArgs, launch: &Launch) -> isize {
 
 /// Gives up in the child: says where and why.
 unsafe fn fail(launch: &Launch, stage: Stage, result: isize) -> ! {
-    let mut message = [0u8; 8];
-    message[0] = match stage {
-        Stage::Prepare => 0,
-        Stage::User => 1,
-        Stage::Directory => 2,
-        Stage::Program => 3,
-    };
-    let errno = (-result as i32).to_ne_bytes();
-    message[4] = errno[0];
-    message[5] = errno[1];
-    message[6] = errno[2];
-    message[7] = errno[3];
-    raw::call4(raw::WRITE, launch.report as usize, message.as_ptr() as usize, 8, 0);
+    launch.failure.store((stage as u32) << 16 | (-result as u32 & 0xffff), Ordering::Release);
     loop {
         raw::call4(raw::EXIT, 127, 0, 0, 0);
     }
@@ -181,15 +181,6 @@ unsafe extern "C" fn child(data: *const c_void) -> ! {
     while target < 3 {
         must(Stage::Prepare, raw::call4(raw::DUP3, launch.fds[target] as usize, target, 0, 0));
         target += 1;
-    }
-    if let Some(limit) = &launch.program.open_files {
-        raw::call4(
-            raw::PRLIMIT64,
-            0,
-            sys::RLIMIT_NOFILE as usize,
-            limit as *const sys::Limit as usize,
-            0,
-        );
     }
     raw::call4(raw::UMASK, 0o022, 0, 0, 0);
     if let Some(identity) = &launch.program.identity {

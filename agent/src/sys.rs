@@ -27,6 +27,13 @@ mod foreign {
         pub fn epoll_ctl(epoll: c_int, op: c_int, fd: c_int, event: *mut EpollEvent) -> c_int;
         pub fn epoll_wait(epoll: c_int, events: *mut EpollEvent, count: c_int, timeout: c_int) -> c_int;
         pub fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
+        pub fn ppoll(
+            fds: *mut PollFd,
+            count: c_ulong,
+            timeout: *const TimeSpec,
+            mask: *const SignalSet,
+        ) -> c_int;
+        pub fn setpriority(which: c_int, who: c_uint, nice: c_int) -> c_int;
         pub fn pthread_sigmask(how: c_int, set: *const SignalSet, old: *mut SignalSet) -> c_int;
         pub fn signal(number: c_int, handler: usize) -> usize;
         pub fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
@@ -113,6 +120,7 @@ mod foreign {
         pub fn shutdown(fd: c_int, how: c_int) -> c_int;
         pub fn sethostname(name: *const c_char, length: usize) -> c_int;
         pub fn clock_settime(clock: c_int, time: *const TimeSpec) -> c_int;
+        pub fn sched_setscheduler(pid: c_int, policy: c_int, parameter: *const c_int) -> c_int;
         pub fn reboot(command: c_int) -> c_int;
     }
 }
@@ -327,6 +335,7 @@ pub struct CloneArgs {
     pub cgroup: u64,
 }
 pub const CLONE_VM: u64 = 0x100;
+pub const CLONE_CHILD_CLEARTID: u64 = 0x0020_0000;
 pub const CLONE_NEWCGROUP: u64 = 0x0200_0000;
 pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -563,6 +572,14 @@ pub fn poll(fds: &mut [PollFd], timeout_ms: c_int) -> io::Result<usize> {
     }
 }
 
+/// As `poll`, with a wait of less than a second in microseconds.
+pub fn poll_us(fds: &mut [PollFd], timeout_us: u32) -> usize {
+    let timeout = TimeSpec { seconds: 0, nanoseconds: i64::from(timeout_us) * 1000 };
+    let count = fds.len() as c_ulong;
+    let result = unsafe { foreign::ppoll(fds.as_mut_ptr(), count, &timeout, std::ptr::null()) };
+    result.max(0) as usize
+}
+
 /// A child that has ended: its pid, and its wait status.
 pub fn reap() -> Option<(i32, i32)> {
     let mut status = 0;
@@ -598,6 +615,17 @@ pub fn has_groups() -> bool {
 }
 pub fn set_umask(mask: u32) {
     unsafe { foreign::umask(mask) };
+}
+/// Puts this thread before all that commands run, and their processes and our workers back where they belong.
+pub fn run_first() -> io::Result<()> {
+    const SCHED_RR: c_int = 2;
+    const SCHED_RESET_ON_FORK: c_int = 0x4000_0000;
+    let priority: c_int = 1;
+    check(unsafe { foreign::sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &priority) }).map(|_| ())
+}
+/// Puts this thread before an ordinary one.
+pub fn be_preferred() {
+    unsafe { foreign::setpriority(0, 0, -10) };
 }
 /// One malloc arena for all threads: glibc's default of many costs memory and buys nothing on one or two CPUs.
 pub fn single_arena() {

@@ -5,7 +5,6 @@
 //! inherits however it daemonises, and which `/proc` plus `prlimit` find again.
 
 use crate::cgroup::{Cgroup, Cgroups};
-use crate::failure::Failure;
 use crate::sys;
 use std::io;
 
@@ -23,12 +22,9 @@ pub enum Tree {
 const HIGHEST_MARK: u64 = 800_000;
 
 impl Trees {
-    pub fn take(&mut self) -> Result<Tree, Failure> {
+    pub fn make(&mut self) -> io::Result<Tree> {
         match self {
-            Trees::Cgroups(cgroups) => cgroups
-                .take()
-                .map(Tree::Cgroup)
-                .map_err(|error| Failure::system("CommandNotStarted", "cannot make a cgroup", &error)),
+            Trees::Cgroups(cgroups) => cgroups.make().map(Tree::Cgroup),
             Trees::Marks { last } => {
                 *last += 1;
                 Ok(Tree::Mark(HIGHEST_MARK - *last % HIGHEST_MARK))
@@ -40,15 +36,9 @@ impl Trees {
             cgroups.retire(cgroup);
         }
     }
-    pub fn maintain(&mut self) {
+    pub fn clean(&mut self) {
         if let Trees::Cgroups(cgroups) = self {
-            cgroups.maintain();
-        }
-    }
-    pub fn needs_maintenance(&self) -> bool {
-        match self {
-            Trees::Cgroups(cgroups) => cgroups.needs_maintenance(),
-            Trees::Marks { .. } => false,
+            cgroups.clean();
         }
     }
 }
