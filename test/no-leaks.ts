@@ -5,6 +5,9 @@ import { join } from 'node:path';
 
 /** Gives the run its own places for sockets and files; whatever mentions them afterwards was left behind by it. */
 export async function setup(): Promise<() => Promise<void>> {
+  // Every project of the run loads this; the first one watches over all.
+  if (process.env.ALCOVE_TEST_WATCHED) return async () => {};
+  process.env.ALCOVE_TEST_WATCHED = 'yes';
   const runtime = mkdtempSync('/tmp/alcove-rt-'); // Short, because the path of a socket must be.
   const temporary = mkdtempSync(join(tmpdir(), 'alcove-tests-'));
   process.env.XDG_RUNTIME_DIR = runtime;

@@ -131,15 +131,14 @@ export function describeCommands(suite: Suite): void {
     });
 
     test('a detached command goes on without its client, and can be attached to', async () => {
-      {
-        await using started = await suite.runtime.spawn(vm, { command: lines.wait, detachedId: 'waiter' });
-        for await (const _chunk of started.stdout) break;
-      }
+      const request = { command: lines.repeatAndWait, stdin: 'pipe', detachedId: 'waiter' } as const;
+      await (await suite.runtime.spawn(vm, request))[Symbol.asyncDispose]();
       await using again = await suite.runtime.attach(vm, 'waiter');
+      await again.stdin.write(Buffer.from('still here\n'));
       let seen = '';
       for await (const chunk of again.stdout) {
         seen += Buffer.from(chunk).toString();
-        if (seen.includes('up\n')) break;
+        if (seen.includes('still here\n')) break;
       }
       await again.kill('SIGTERM');
       expect(await again.exited).toMatchObject({ signal: 'SIGTERM' });

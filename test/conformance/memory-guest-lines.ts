@@ -73,7 +73,10 @@ export function scriptGuestLines(backend: () => MemoryBackend): void {
     },
     listen: forever,
     moment: {},
-    wait: { stdout: 'up\n', hang: 'until-killed' },
+    repeatAndWait: async (run) => {
+      for await (const chunk of run.stdin) await run.print(chunk);
+      return new Promise(() => undefined);
+    },
     powerOff: async (run) => {
       backend().dieByItself(run.vmId, 'the guest powered off');
       return 0;
