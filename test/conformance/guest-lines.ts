@@ -34,6 +34,7 @@ export const lines = {
   listen: 'echo hello | nc -l -p 7777',
   /** A moment in the guest's own time. */
   moment: 'sleep 0.05',
+  wait: 'echo up; sleep 7000',
   /** Repeats one line of its input, and waits. */
   repeatAndWait: 'read word; echo "$word"; sleep 7000',
   /** Ends the machine from inside, unasked. */

@@ -73,6 +73,7 @@ export function scriptGuestLines(backend: () => MemoryBackend): void {
     },
     listen: forever,
     moment: {},
+    wait: { stdout: 'up\n', hang: 'until-killed' },
     repeatAndWait: async (run) => {
       for await (const chunk of run.stdin) await run.print(chunk);
       return new Promise(() => undefined);
