@@ -69,8 +69,7 @@ pub fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<Account, Failu
     match wanted_group {
         Some(wanted) => {
             let by_name = groups(group).find(|(name, _, _)| *name == wanted).map(|(_, gid, _)| gid);
-            account.gid =
-                by_name.or_else(|| wanted.parse().ok()).ok_or_else(|| unknown("group", wanted))?;
+            account.gid = by_name.or_else(|| wanted.parse().ok()).ok_or_else(|| unknown("group", wanted))?;
         }
         None => {
             let is_member = |members: &str| members.split(',').any(|member| member == account.name);
@@ -118,7 +117,8 @@ fn groups(group: &[u8]) -> impl Iterator<Item = (&str, u32, &str)> {
 mod tests {
     use super::*;
 
-    const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\nbroken\nada:x:1000:1000::/home/ada:/bin/sh\n12:x:77:77::/x:\n";
+    const PASSWD: &[u8] =
+        b"root:x:0:0:root:/root:/bin/sh\nbroken\nada:x:1000:1000::/home/ada:/bin/sh\n12:x:77:77::/x:\n";
     const GROUP: &[u8] = b"root:x:0:\nada:x:1000:\nwheel:x:10:root,ada\ndocker:x:998:bob,ada\n";
 
     fn ids(spec: &str) -> (u32, u32, Vec<u32>) {

@@ -10,6 +10,7 @@ use crate::dial::Dial;
 use crate::failure::Failure;
 use crate::frame::{Decoded, Decoder, Frame};
 use crate::guest::Guest;
+use crate::kit::Kits;
 use crate::link::Link;
 use crate::outbox::{self, Outbox};
 use crate::pool::Pool;
@@ -18,7 +19,6 @@ use crate::sys::{self, EpollEvent};
 use crate::timers::{Timer, Timers};
 use crate::tlv::{Fields, Tlvs};
 use crate::transport::{Received, Transport};
-use crate::kit::Kits;
 use crate::tree::Trees;
 use std::collections::BTreeMap;
 use std::io;
@@ -147,7 +147,8 @@ impl Agent {
         let mut input_ready = true;
         let mut events = [EpollEvent { events: 0, token: 0 }; 64];
         loop {
-            let busy = input_ready || self.more_children || !self.ready.is_empty() || !self.ready_dials.is_empty();
+            let busy =
+                input_ready || self.more_children || !self.ready.is_empty() || !self.ready_dials.is_empty();
             let timeout = if busy || self.timers_due_at_once() {
                 0
             } else if self.timers.is_empty() {
@@ -260,7 +261,7 @@ impl Agent {
 
     fn take_frames(&mut self, decoder: &mut Decoder) {
         loop {
-            let handled = match decoder.next() {
+            let handled = match decoder.next_frame() {
                 Decoded::More => return,
                 Decoded::Bad(why) => Err(why),
                 Decoded::Frame(frame) => {
@@ -368,7 +369,8 @@ impl Agent {
     }
 
     fn on_control(&mut self, stream: u32, control: u8, payload: &[u8]) {
-        if let (Some(Stream::Command(key)), Ok(fields)) = (self.streams.get(&stream), Fields::parse(payload)) {
+        if let (Some(Stream::Command(key)), Ok(fields)) = (self.streams.get(&stream), Fields::parse(payload))
+        {
             let key = *key;
             self.command_control(key, control, &fields);
         }
@@ -412,8 +414,7 @@ impl Agent {
             let message = format!("{MAX_STREAMS} streams are open already");
             return Err(Failure::new("AtCapacity", message));
         }
-        let before_setup =
-            matches!(op, OP_PING | OP_SETUP | OP_CLOCK | OP_ENTROPY | OP_USAGE | OP_SHUTDOWN);
+        let before_setup = matches!(op, OP_PING | OP_SETUP | OP_CLOCK | OP_ENTROPY | OP_USAGE | OP_SHUTDOWN);
         if !before_setup && (OP_PING..=OP_SHUTDOWN).contains(&op) && !self.guest.is_ready() {
             return Err(Failure::new("GuestUnreachable", "the guest is not set up yet"));
         }

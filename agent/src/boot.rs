@@ -132,8 +132,8 @@ fn load_modules() -> Vec<(String, Duration, io::Result<()>)> {
     for name in order.lines().map(str::trim).filter(|name| !name.is_empty()) {
         let path = format!("/modules/{name}");
         let clock = Instant::now();
-        let loaded = sys::open(path.as_bytes(), sys::O_RDONLY, 0)
-            .and_then(|file| sys::load_module(file.as_raw_fd()));
+        let loaded =
+            sys::open(path.as_bytes(), sys::O_RDONLY, 0).and_then(|file| sys::load_module(file.as_raw_fd()));
         let outcome = match loaded {
             Err(error) if sys::errno_of(&error) == crate::failure::EEXIST => Ok(()),
             other => other,

@@ -134,7 +134,8 @@ impl Cgroup {
                 Err(_) => continue,
             };
             if let Ok(text) = read_file(directory.as_raw_fd(), "cgroup.procs") {
-                let numbers = text.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+                let numbers =
+                    text.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
                 pids.extend(numbers.filter_map(|line| line.parse::<i32>().ok()).filter(|&pid| pid > 1));
             }
             for child in child_cgroups(directory.as_raw_fd()) {

@@ -82,12 +82,16 @@ impl Request {
     }
 
     /// The program as `spawn` takes it. The strings were checked for NUL.
-    pub fn program(self, account: &crate::account::Account, identity: Option<crate::spawn::Identity>) -> Program {
+    pub fn program(
+        self,
+        account: &crate::account::Account,
+        identity: Option<crate::spawn::Identity>,
+    ) -> Program {
         let mut env = self.env;
         crate::spawn::complete_env(&mut env, &account.name, &account.home, self.terminal.is_some());
         let candidates = crate::spawn::candidates(&self.argv[0], &env);
         let strings = |list: Vec<Vec<u8>>| list.iter().filter_map(|item| sys::c_path(item).ok()).collect();
-        let cwd = self.cwd.as_deref().unwrap_or_else(|| account.home.as_bytes());
+        let cwd = self.cwd.as_deref().unwrap_or(account.home.as_bytes());
         Program {
             candidates: strings(candidates),
             argv: strings(self.argv),
@@ -118,7 +122,9 @@ pub enum Ending {
     /// Nobody wants it to end.
     No,
     /// TERM was sent; KILL follows.
-    Terminating { kill_at: Instant },
+    Terminating {
+        kill_at: Instant,
+    },
     Killing,
     /// Nothing of it is alive.
     Gone,

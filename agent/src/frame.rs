@@ -101,7 +101,7 @@ impl Decoder {
         self.hunting = true;
     }
 
-    /// Where to read the next bytes into; never empty once `next` has answered `More`.
+    /// Where to read the next bytes into; never empty once `next_frame` has answered `More`.
     pub fn space(&mut self) -> &mut [u8] {
         if self.start == self.end {
             self.start = 0;
@@ -120,7 +120,7 @@ impl Decoder {
     }
 
     /// The next frame, if one is complete.
-    pub fn next(&mut self) -> Decoded<'_> {
+    pub fn next_frame(&mut self) -> Decoded<'_> {
         if self.hunting {
             return self.next_sync();
         }
@@ -176,13 +176,7 @@ fn frame_at(bytes: &[u8]) -> Frame<'_> {
 fn from_host(kind: u8) -> bool {
     matches!(
         kind,
-        FRAME_SYNC
-            | FRAME_OPEN
-            | FRAME_DATA
-            | FRAME_EOF
-            | FRAME_WINDOW
-            | FRAME_CONTROL
-            | FRAME_RESET
+        FRAME_SYNC | FRAME_OPEN | FRAME_DATA | FRAME_EOF | FRAME_WINDOW | FRAME_CONTROL | FRAME_RESET
     )
 }
 
@@ -255,7 +249,7 @@ mod tests {
             assert!(fed > 0, "a decoder that has said More has room");
             bytes = &bytes[fed..];
             loop {
-                match decoder.next() {
+                match decoder.next_frame() {
                     Decoded::Frame(f) => frames.push((f.kind, f.stream, f.payload.to_vec())),
                     Decoded::Bad(_) => bad += 1,
                     Decoded::More => break,

@@ -138,7 +138,8 @@ mod tests {
     #[test]
     fn identities_are_checked() {
         let parse = |hostname: &str, id: &str| {
-            let tlvs = Tlvs::new().bytes(TAG_HOSTNAME, hostname.as_bytes()).bytes(TAG_MACHINE_ID, id.as_bytes());
+            let tlvs =
+                Tlvs::new().bytes(TAG_HOSTNAME, hostname.as_bytes()).bytes(TAG_MACHINE_ID, id.as_bytes());
             Fields::parse(tlvs.as_slice()).and_then(|fields| Identity::parse(&fields)).is_ok()
         };
         let id = "0123456789abcdef0123456789abcdef";

@@ -1,17 +1,18 @@
 //! The guest agent of Alcove: PID 1 of every VM, and the other end of the guest channel (`PROTOCOL.md`).
 //!
-//! One loop (`agent`) owns the port, all commands (`commands`, `spawn`, `tree`, `cgroup`) and connections (`dial`).
+//! One loop (`agent`) owns the port, all commands (`start`, `streams`, `ending`, `detached`;
+//! `spawn`, `tree`, `cgroup`) and connections (`dial`).
 //! What may block runs on workers (`pool`, `operations`), each with a `link` to its stream. `boot` and `setup` are
 //! for the VM only; with `--serve-unix` the same program serves on a host, for tests.
-
 
 pub mod account;
 pub mod agent;
 pub mod boot;
 pub mod cgroup;
 pub mod command;
-pub mod commands;
+pub mod detached;
 pub mod dial;
+pub mod ending;
 pub mod failure;
 pub mod files;
 pub mod frame;
@@ -33,6 +34,8 @@ pub mod serve_unix;
 pub mod setup;
 pub mod shutdown;
 pub mod spawn;
+pub mod start;
+pub mod streams;
 pub mod sys;
 pub mod tar_format;
 pub mod tar_in;

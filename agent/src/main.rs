@@ -6,12 +6,13 @@
 use std::os::raw::{c_char, c_int};
 
 #[no_mangle]
-pub extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
+pub extern "C" fn main(_count: c_int, _arguments: *const *const c_char) -> c_int {
     alcove_agent::sys::single_arena();
     if std::process::id() == 1 {
         alcove_agent::boot::main();
     }
-    let arguments = alcove_agent::sys::arguments(count, arguments);
+    let arguments: Vec<String> =
+        std::env::args_os().map(|argument| argument.to_string_lossy().into()).collect();
     if arguments.get(1).map(String::as_str) == Some("--version") {
         println!("{}", alcove_agent::guest::VERSION);
         return 0;

@@ -130,7 +130,8 @@ mod tests {
     use super::*;
 
     fn parse(address: &str, gateway: &str, dns: &[&str]) -> Result<Option<Network>, Failure> {
-        let mut tlvs = Tlvs::new().bytes(TAG_ADDRESS, address.as_bytes()).bytes(TAG_GATEWAY, gateway.as_bytes());
+        let mut tlvs =
+            Tlvs::new().bytes(TAG_ADDRESS, address.as_bytes()).bytes(TAG_GATEWAY, gateway.as_bytes());
         for server in dns {
             tlvs = tlvs.bytes(TAG_DNS, server.as_bytes());
         }
@@ -142,7 +143,9 @@ mod tests {
         let network = parse("10.0.2.15/24", "10.0.2.2", &["10.0.2.3"]).unwrap().unwrap();
         assert_eq!(network.mask, Ipv4Addr::new(255, 255, 255, 0));
         assert_eq!(parse("1.2.3.4/0", "1.1.1.1", &[]).unwrap().unwrap().mask, Ipv4Addr::UNSPECIFIED);
-        for (address, gateway) in [("10.0.2.15", "1.1.1.1"), ("10.0.2.15/33", "1.1.1.1"), ("10.0.2.15/24", "x")] {
+        for (address, gateway) in
+            [("10.0.2.15", "1.1.1.1"), ("10.0.2.15/33", "1.1.1.1"), ("10.0.2.15/24", "x")]
+        {
             assert!(parse(address, gateway, &[]).is_err());
         }
         assert!(parse("10.0.2.15/24", "1.1.1.1", &["::1"]).is_err());

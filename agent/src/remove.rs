@@ -42,7 +42,7 @@ fn empty(link: &Link, path: &[u8]) -> Result<(), Failure> {
             Err(error) if sys::errno_of(&error) == ENOENT => Ok(()),
             other => other,
         };
-        match walk.next().map_err(failed)? {
+        match walk.step().map_err(failed)? {
             Step::Done => return Ok(()),
             Step::Enter { .. } => {}
             Step::Leave { parent, name } => {

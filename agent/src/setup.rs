@@ -108,8 +108,10 @@ fn mount_root(request: &Request) -> Result<OwnedFd, Failure> {
             make_dir(&format!("{UPPER}/upper"))?;
             make_dir(&format!("{UPPER}/work"))?;
             // redirect_dir: without it, renaming a directory of the image fails with EXDEV, which few programs expect.
-            let options = format!("lowerdir={LOWER},upperdir={UPPER}/upper,workdir={UPPER}/work,redirect_dir=on");
-            sys::mount("overlay", ROOT, "overlay", 0, &options).map_err(failed("cannot mount the overlay"))?;
+            let options =
+                format!("lowerdir={LOWER},upperdir={UPPER}/upper,workdir={UPPER}/work,redirect_dir=on");
+            sys::mount("overlay", ROOT, "overlay", 0, &options)
+                .map_err(failed("cannot mount the overlay"))?;
             UPPER
         }
     };

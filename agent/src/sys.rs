@@ -67,37 +67,21 @@ mod foreign {
             to: *const c_char,
             flags: c_int,
         ) -> c_int;
-        pub fn renameat(
-            from_dir: c_int,
-            from: *const c_char,
-            to_dir: c_int,
-            to: *const c_char,
-        ) -> c_int;
+        pub fn renameat(from_dir: c_int, from: *const c_char, to_dir: c_int, to: *const c_char) -> c_int;
         pub fn fchownat(dir: c_int, path: *const c_char, uid: c_uint, gid: c_uint, flags: c_int) -> c_int;
         pub fn fchmodat(dir: c_int, path: *const c_char, mode: c_uint, flags: c_int) -> c_int;
         pub fn fchown(fd: c_int, uid: c_uint, gid: c_uint) -> c_int;
         pub fn fchmod(fd: c_int, mode: c_uint) -> c_int;
         pub fn utimensat(dir: c_int, path: *const c_char, times: *const TimeSpec, flags: c_int) -> c_int;
         pub fn futimens(fd: c_int, times: *const TimeSpec) -> c_int;
-        pub fn statx(
-            dir: c_int,
-            path: *const c_char,
-            flags: c_int,
-            mask: c_uint,
-            out: *mut Statx,
-        ) -> c_int;
+        pub fn statx(dir: c_int, path: *const c_char, flags: c_int, mask: c_uint, out: *mut Statx) -> c_int;
         pub fn getdents64(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
         pub fn fsync(fd: c_int) -> c_int;
         pub fn syncfs(fd: c_int) -> c_int;
         pub fn sync();
         pub fn fstatvfs(fd: c_int, out: *mut StatVfs) -> c_int;
         pub fn llistxattr(path: *const c_char, list: *mut c_char, size: usize) -> isize;
-        pub fn lgetxattr(
-            path: *const c_char,
-            name: *const c_char,
-            value: *mut c_void,
-            size: usize,
-        ) -> isize;
+        pub fn lgetxattr(path: *const c_char, name: *const c_char, value: *mut c_void, size: usize) -> isize;
         pub fn lsetxattr(
             path: *const c_char,
             name: *const c_char,
@@ -457,8 +441,7 @@ pub fn write_all(fd: RawFd, mut buffer: &[u8]) -> io::Result<()> {
     Ok(())
 }
 pub fn pread(fd: RawFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let result =
-        unsafe { foreign::pread(fd, buffer.as_mut_ptr().cast(), buffer.len(), offset as i64) };
+    let result = unsafe { foreign::pread(fd, buffer.as_mut_ptr().cast(), buffer.len(), offset as i64) };
     check_size(result)
 }
 
@@ -480,13 +463,7 @@ pub fn open_within(dir: RawFd, path: &CStr, flags: c_int, resolve: u64) -> io::R
     let mut attempts = 0;
     loop {
         let result = unsafe {
-            foreign::syscall(
-                437,
-                dir,
-                path.as_ptr(),
-                &how as *const OpenHow,
-                std::mem::size_of::<OpenHow>(),
-            )
+            foreign::syscall(437, dir, path.as_ptr(), &how as *const OpenHow, std::mem::size_of::<OpenHow>())
         };
         match owned(result as c_int) {
             // The kernel says so when a rename elsewhere raced with the lookup.
@@ -638,13 +615,7 @@ pub fn mount(source: &str, target: &str, kind: &str, flags: c_ulong, data: &str)
     let kind = c_path(kind.as_bytes())?;
     let data = c_path(data.as_bytes())?;
     check(unsafe {
-        foreign::mount(
-            source.as_ptr(),
-            target.as_ptr(),
-            kind.as_ptr(),
-            flags,
-            data.as_ptr().cast(),
-        )
+        foreign::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast())
     })
     .map(|_| ())
 }
@@ -672,8 +643,7 @@ pub fn mkdir_at(dir: RawFd, path: &CStr, mode: u32) -> io::Result<()> {
 }
 pub fn mknod_at(dir: RawFd, path: &CStr, mode: u32, major: u32, minor: u32) -> io::Result<()> {
     let (major, minor) = (u64::from(major), u64::from(minor));
-    let device =
-        (major & 0xfff) << 8 | (major & !0xfff) << 32 | (minor & 0xff) | (minor & !0xff) << 12;
+    let device = (major & 0xfff) << 8 | (major & !0xfff) << 32 | (minor & 0xff) | (minor & !0xff) << 12;
     check(unsafe { foreign::mknodat(dir, path.as_ptr(), mode, device) }).map(|_| ())
 }
 pub fn unlink_at(dir: RawFd, path: &CStr, flags: c_int) -> io::Result<()> {
@@ -690,8 +660,7 @@ pub fn rename_at(from_dir: RawFd, from: &CStr, to_dir: RawFd, to: &CStr) -> io::
 }
 pub fn read_link_at(dir: RawFd, path: &CStr) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0u8; 4096];
-    let result =
-        unsafe { foreign::readlinkat(dir, path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    let result = unsafe { foreign::readlinkat(dir, path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
     buffer.truncate(check_size(result)?);
     Ok(buffer)
 }
@@ -714,8 +683,7 @@ fn only_mtime(mtime: TimeSpec) -> [TimeSpec; 2] {
 }
 pub fn set_mtime_at(dir: RawFd, path: &CStr, mtime: TimeSpec) -> io::Result<()> {
     let times = only_mtime(mtime);
-    check(unsafe { foreign::utimensat(dir, path.as_ptr(), times.as_ptr(), AT_SYMLINK_NOFOLLOW) })
-        .map(|_| ())
+    check(unsafe { foreign::utimensat(dir, path.as_ptr(), times.as_ptr(), AT_SYMLINK_NOFOLLOW) }).map(|_| ())
 }
 pub fn set_mtime(fd: RawFd, mtime: TimeSpec) -> io::Result<()> {
     let times = only_mtime(mtime);
@@ -725,9 +693,7 @@ pub fn set_mtime(fd: RawFd, mtime: TimeSpec) -> io::Result<()> {
 /// Does not follow a last symlink.
 pub fn stat_at(dir: RawFd, path: &CStr) -> io::Result<Statx> {
     let mut out = Statx::default();
-    check(unsafe {
-        foreign::statx(dir, path.as_ptr(), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &mut out)
-    })?;
+    check(unsafe { foreign::statx(dir, path.as_ptr(), AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &mut out) })?;
     Ok(out)
 }
 pub fn stat_fd(fd: RawFd) -> io::Result<Statx> {
@@ -789,8 +755,7 @@ pub fn stat_filesystem(fd: RawFd) -> io::Result<StatVfs> {
 pub fn list_xattrs(path: &CStr) -> io::Result<Vec<CString>> {
     let mut buffer = vec![0u8; 1024];
     loop {
-        let result =
-            unsafe { foreign::llistxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        let result = unsafe { foreign::llistxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
         match check_size(result) {
             Err(error) if errno_of(&error) == crate::failure::ERANGE && buffer.len() < 65536 => {
                 buffer = vec![0; 65536];
@@ -805,17 +770,14 @@ pub fn list_xattrs(path: &CStr) -> io::Result<Vec<CString>> {
 }
 pub fn xattr(path: &CStr, name: &CStr) -> io::Result<Vec<u8>> {
     let mut buffer = vec![0u8; 65536];
-    let result = unsafe {
-        foreign::lgetxattr(path.as_ptr(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len())
-    };
+    let result =
+        unsafe { foreign::lgetxattr(path.as_ptr(), name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
     buffer.truncate(check_size(result)?);
     Ok(buffer)
 }
 pub fn set_xattr(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
-    check(unsafe {
-        foreign::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
-    })
-    .map(|_| ())
+    check(unsafe { foreign::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) })
+        .map(|_| ())
 }
 
 pub fn inotify() -> io::Result<OwnedFd> {
@@ -898,10 +860,8 @@ pub fn set_hostname(name: &str) -> io::Result<()> {
     check(unsafe { foreign::sethostname(name.as_ptr().cast(), name.len()) }).map(|_| ())
 }
 pub fn set_clock(unix_ns: u64) -> io::Result<()> {
-    let time = TimeSpec {
-        seconds: (unix_ns / 1_000_000_000) as i64,
-        nanoseconds: (unix_ns % 1_000_000_000) as i64,
-    };
+    let time =
+        TimeSpec { seconds: (unix_ns / 1_000_000_000) as i64, nanoseconds: (unix_ns % 1_000_000_000) as i64 };
     check(unsafe { foreign::clock_settime(0, &time) }).map(|_| ())
 }
 /// Random bytes that never block, also before the kernel's pool is seeded; for names, not for secrets.
@@ -920,10 +880,4 @@ pub fn random_name_bytes() -> [u8; 16] {
 pub fn power_off() -> io::Error {
     unsafe { foreign::reboot(RB_POWER_OFF) };
     io::Error::last_os_error()
-}
-
-/// The arguments of `main`.
-pub fn arguments(count: c_int, arguments: *const *const c_char) -> Vec<String> {
-    let one = |index| unsafe { CStr::from_ptr(*arguments.add(index)).to_string_lossy().into_owned() };
-    (0..count.max(0) as usize).map(one).collect()
 }

@@ -245,14 +245,18 @@ pub fn write_header(out: &mut Vec<u8>, entry: &Entry) {
             record(&mut pax, key, value);
         }
     }
-    let numbers =
-        [(&b"size"[..], entry.size, MAX_OCTAL_SIZE), (b"uid", entry.uid, MAX_OCTAL_ID), (b"gid", entry.gid, MAX_OCTAL_ID)];
+    let numbers = [
+        (&b"size"[..], entry.size, MAX_OCTAL_SIZE),
+        (b"uid", entry.uid, MAX_OCTAL_ID),
+        (b"gid", entry.gid, MAX_OCTAL_ID),
+    ];
     for (key, value, max) in numbers {
         if value > max {
             record(&mut pax, key, value.to_string().as_bytes());
         }
     }
-    let plain_time = entry.mtime.nanoseconds == 0 && (0..=MAX_OCTAL_SIZE as i64).contains(&entry.mtime.seconds);
+    let plain_time =
+        entry.mtime.nanoseconds == 0 && (0..=MAX_OCTAL_SIZE as i64).contains(&entry.mtime.seconds);
     if !plain_time {
         record(&mut pax, b"mtime", format_time(entry.mtime).as_bytes());
     }

@@ -57,7 +57,7 @@ pub fn unpack(
     };
     begun();
     let mut reader = TarReader::new(source);
-    while let Some(entry) = reader.next()? {
+    while let Some(entry) = reader.next_entry()? {
         unpacker.place(&entry, &mut reader)?;
     }
     unpacker.set_directory_times()
@@ -132,7 +132,12 @@ impl Unpacker {
                 None => break,
             };
             let from = dir.as_ref().unwrap_or(&self.root).as_raw_fd();
-            dir = Some(sys::open_within(from, &sys::c_path(&rest[..cut])?, sys::O_PATH | sys::O_DIRECTORY, resolve)?);
+            dir = Some(sys::open_within(
+                from,
+                &sys::c_path(&rest[..cut])?,
+                sys::O_PATH | sys::O_DIRECTORY,
+                resolve,
+            )?);
             rest = &rest[cut + 1..];
         }
         let from = dir.as_ref().unwrap_or(&self.root).as_raw_fd();
@@ -228,7 +233,9 @@ impl Unpacker {
                 let make = || sys::mknod_at(parent, name, mode, entry.major, entry.minor);
                 afresh(parent, name, make).map_err(failed)?;
             }
-            other => return Err(refused(&entry.name, &format!("has the unknown type {:?}", char::from(other)))),
+            other => {
+                return Err(refused(&entry.name, &format!("has the unknown type {:?}", char::from(other))))
+            }
         }
         if let Some((uid, gid)) = self.owner_of(entry)? {
             sys::chown_at(parent, name, uid, gid).map_err(failed)?;
@@ -263,7 +270,13 @@ impl Unpacker {
         sys::set_mtime(fd, entry.mtime).map_err(failed)
     }
 
-    fn place_directory(&mut self, entry: &Entry, path: &[u8], parent: RawFd, name: &CStr) -> Result<(), Failure> {
+    fn place_directory(
+        &mut self,
+        entry: &Entry,
+        path: &[u8],
+        parent: RawFd,
+        name: &CStr,
+    ) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::file(&entry.name, &error);
         match sys::mkdir_at(parent, name, 0o700) {
             Err(error) if sys::errno_of(&error) == EEXIST => {
@@ -293,12 +306,19 @@ impl Unpacker {
         }
         let failed = |error: io::Error| Failure::file(&entry.name, &error);
         let dot = sys::c_path(b".").map_err(failed)?;
-        let dir = sys::open_at(self.root.as_raw_fd(), &dot, sys::O_RDONLY | sys::O_DIRECTORY, 0).map_err(failed)?;
+        let dir =
+            sys::open_at(self.root.as_raw_fd(), &dot, sys::O_RDONLY | sys::O_DIRECTORY, 0).map_err(failed)?;
         self.dress_directory(entry, &dir, self.root.as_raw_fd(), &dot)?;
         self.put_off_time(b"", entry.mtime)
     }
 
-    fn dress_directory(&self, entry: &Entry, dir: &OwnedFd, parent: RawFd, name: &CStr) -> Result<(), Failure> {
+    fn dress_directory(
+        &self,
+        entry: &Entry,
+        dir: &OwnedFd,
+        parent: RawFd,
+        name: &CStr,
+    ) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::file(&entry.name, &error);
         if let Some((uid, gid)) = self.owner_of(entry)? {
             sys::chown(dir.as_raw_fd(), Some(uid), Some(gid)).map_err(failed)?;
@@ -350,7 +370,9 @@ impl Unpacker {
         self.put_off_bytes = 0;
         for (path, mtime) in std::mem::take(&mut self.put_off).into_iter().rev() {
             match self.open_dir(&path, sys::O_RDONLY) {
-                Ok(dir) => sys::set_mtime(dir.as_raw_fd(), mtime).map_err(|error| Failure::file(&path, &error))?,
+                Ok(dir) => {
+                    sys::set_mtime(dir.as_raw_fd(), mtime).map_err(|error| Failure::file(&path, &error))?
+                }
                 // A later entry took its place.
                 Err(_) => continue,
             }
@@ -520,10 +542,8 @@ mod tests {
 
     #[test]
     fn a_cut_or_damaged_tar_is_an_error_and_never_a_panic() {
-        let whole = tar(&[
-            (entry(TYPE_FILE, &"n".repeat(150), ""), &[1; 900]),
-            (entry(TYPE_SYMLINK, "l", "n"), b""),
-        ]);
+        let whole =
+            tar(&[(entry(TYPE_FILE, &"n".repeat(150), ""), &[1; 900]), (entry(TYPE_SYMLINK, "l", "n"), b"")]);
         let dir = Dir::new();
         let mut seed = 1u32;
         for cut in (1..whole.len() - 1024).step_by(97) {

@@ -27,7 +27,11 @@ pub fn tar_out(_: &Guest, link: &Link, fields: &Fields) -> Result<Tlvs, Failure>
 }
 
 /// Hands the tar of `path` to `send`, piece by piece.
-pub fn pack(path: &[u8], begun: impl FnOnce(), send: impl FnMut(&[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+pub fn pack(
+    path: &[u8],
+    begun: impl FnOnce(),
+    send: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::file(path, &error);
     let mut packer = Packer { out: Vec::new(), send, links: BTreeMap::new() };
     let top = sys::open(path, sys::O_RDONLY | sys::O_NONBLOCK | sys::O_NOCTTY, 0).map_err(failed)?;
@@ -41,7 +45,8 @@ pub fn pack(path: &[u8], begun: impl FnOnce(), send: impl FnMut(&[u8]) -> Result
         // Beside it, by its own name: a link to it was followed.
         let full = std::fs::read_link(format!("/proc/self/fd/{}", top.as_raw_fd())).map_err(failed)?;
         let parent = full.parent().unwrap_or(&full).as_os_str();
-        let parent = sys::open(std::os::unix::ffi::OsStrExt::as_bytes(parent), sys::O_RDONLY | sys::O_DIRECTORY, 0);
+        let parent =
+            sys::open(std::os::unix::ffi::OsStrExt::as_bytes(parent), sys::O_RDONLY | sys::O_DIRECTORY, 0);
         let parent = parent.map_err(failed)?;
         let there = full.file_name().map(std::os::unix::ffi::OsStrExt::as_bytes).unwrap_or_default();
         let there = sys::c_path(there).map_err(failed)?;
@@ -52,11 +57,14 @@ pub fn pack(path: &[u8], begun: impl FnOnce(), send: impl FnMut(&[u8]) -> Result
     packer.flush()
 }
 
+/// Device and inode.
+type FileId = ((u32, u32), u64);
+
 struct Packer<F: FnMut(&[u8]) -> Result<(), Failure>> {
     out: Vec<u8>,
     send: F,
     /// First names of files that have several, until the last was seen.
-    links: BTreeMap<((u32, u32), u64), (Vec<u8>, u32)>,
+    links: BTreeMap<FileId, (Vec<u8>, u32)>,
 }
 
 impl<F: FnMut(&[u8]) -> Result<(), Failure>> Packer<F> {
@@ -68,7 +76,7 @@ impl<F: FnMut(&[u8]) -> Result<(), Failure>> Packer<F> {
 
     fn tree(&mut self, mut walk: Walk) -> Result<(), Failure> {
         loop {
-            let step = walk.next().map_err(|error| Failure::file(&walk.path(), &error))?;
+            let step = walk.step().map_err(|error| Failure::file(&walk.path(), &error))?;
             match step {
                 Step::Done => return Ok(()),
                 Step::Leave { .. } => {}
@@ -129,7 +137,14 @@ impl<F: FnMut(&[u8]) -> Result<(), Failure>> Packer<F> {
         Ok(())
     }
 
-    fn header(&mut self, kind: u8, path: &[u8], stat: &Statx, parent: RawFd, name: &CStr) -> Result<bool, Failure> {
+    fn header(
+        &mut self,
+        kind: u8,
+        path: &[u8],
+        stat: &Statx,
+        parent: RawFd,
+        name: &CStr,
+    ) -> Result<bool, Failure> {
         let mut entry = describe(kind, path, Vec::new(), stat);
         entry.xattrs = xattrs(parent, name);
         write_header(&mut self.out, &entry);

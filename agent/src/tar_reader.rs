@@ -104,7 +104,7 @@ impl<S: Source> TarReader<S> {
     }
 
     /// The next entry; `None` at the end of the tar. What was not read of the body before is passed over.
-    pub fn next(&mut self) -> Result<Option<Entry>, Failure> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, Failure> {
         let mut pax = self.global.clone();
         let mut long_name = None;
         let mut long_link = None;

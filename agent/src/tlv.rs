@@ -162,7 +162,9 @@ mod tests {
             read(&Fields::parse(tlvs.as_slice()).unwrap()).unwrap_err().message
         };
         assert!(wrong(Tlvs::new(), |f| f.path(TAG_PATH).map(|_| ())).contains("PATH is missing"));
-        assert!(wrong(Tlvs::new().bytes(TAG_PATH, b"x"), |f| f.path(TAG_PATH).map(|_| ())).contains("absolute"));
+        assert!(
+            wrong(Tlvs::new().bytes(TAG_PATH, b"x"), |f| f.path(TAG_PATH).map(|_| ())).contains("absolute")
+        );
         assert!(wrong(Tlvs::new().u8(TAG_MODE, 1), |f| f.u32(TAG_MODE).map(|_| ())).contains("MODE"));
         assert!(wrong(Tlvs::new().u8(TAG_STDIN, 2), |f| f.flag(TAG_STDIN).map(|_| ())).contains("STDIN"));
         assert!(Fields::parse(&[1, 0, 255, 0, 0, 0]).is_err());

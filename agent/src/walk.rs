@@ -9,12 +9,27 @@ use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 
 pub enum Step {
     /// A directory, just opened: `dir`. What is in it follows, then its `Leave`.
-    Enter { dir: RawFd, name: CString, stat: Statx },
-    Leave { parent: RawFd, name: CString },
+    Enter {
+        dir: RawFd,
+        name: CString,
+        stat: Statx,
+    },
+    Leave {
+        parent: RawFd,
+        name: CString,
+    },
     /// A directory where another file system begins; not entered.
-    Boundary { parent: RawFd, name: CString, stat: Statx },
+    Boundary {
+        parent: RawFd,
+        name: CString,
+        stat: Statx,
+    },
     /// Anything else.
-    Entry { parent: RawFd, name: CString, stat: Statx },
+    Entry {
+        parent: RawFd,
+        name: CString,
+        stat: Statx,
+    },
     Done,
 }
 
@@ -55,7 +70,7 @@ impl Walk {
         self.dir.as_raw_fd()
     }
 
-    pub fn next(&mut self) -> io::Result<Step> {
+    pub fn step(&mut self) -> io::Result<Step> {
         loop {
             let parent = self.dir.as_raw_fd();
             let level = match self.levels.last_mut() {

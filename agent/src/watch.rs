@@ -27,8 +27,14 @@ const IN_IGNORED: u32 = 0x8000;
 const IN_ONLYDIR: u32 = 0x0100_0000;
 const IN_DONT_FOLLOW: u32 = 0x0200_0000;
 const IN_ISDIR: u32 = 0x4000_0000;
-const CHANGES: u32 =
-    IN_MODIFY | IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF;
+const CHANGES: u32 = IN_MODIFY
+    | IN_ATTRIB
+    | IN_MOVED_FROM
+    | IN_MOVED_TO
+    | IN_CREATE
+    | IN_DELETE
+    | IN_DELETE_SELF
+    | IN_MOVE_SELF;
 
 pub fn watch(_: &Guest, link: &Link, fields: &Fields) -> Result<Tlvs, Failure> {
     let path = fields.path(TAG_PATH)?;
@@ -78,8 +84,7 @@ impl Watch {
             clean.pop();
         }
         let root = sys::inotify_add(inotify.as_raw_fd(), &sys::c_path(&clean)?, CHANGES)?;
-        let mut watch =
-            Watch { inotify, root, root_is_gone: false, recursive, paths: BTreeMap::new() };
+        let mut watch = Watch { inotify, root, root_is_gone: false, recursive, paths: BTreeMap::new() };
         watch.paths.insert(root, clean.clone());
         if recursive {
             watch.add_below(&clean, None)?;
@@ -93,7 +98,9 @@ impl Watch {
         while let Some(path) = below.pop() {
             let names = match sys::open(&path, sys::O_RDONLY | sys::O_DIRECTORY | sys::O_NOFOLLOW, 0) {
                 Ok(dir) => match sys::names_in(dir.as_raw_fd()) {
-                    Ok(names) => names.into_iter().map(|name| (sys::stat_at(dir.as_raw_fd(), &name), name)).collect(),
+                    Ok(names) => {
+                        names.into_iter().map(|name| (sys::stat_at(dir.as_raw_fd(), &name), name)).collect()
+                    }
                     Err(_) => Vec::new(),
                 },
                 // Gone again, or the root of the watch, which may be a link or a file.
@@ -160,9 +167,7 @@ impl Watch {
             Err(error) => return Err(error),
         };
         // struct inotify_event: watch i32, mask u32, cookie u32, length u32, name.
-        let word = |at: usize| -> [u8; 4] {
-            [buffer[at], buffer[at + 1], buffer[at + 2], buffer[at + 3]]
-        };
+        let word = |at: usize| -> [u8; 4] { [buffer[at], buffer[at + 1], buffer[at + 2], buffer[at + 3]] };
         let mut at = 0;
         while at + 16 <= count {
             let watch = i32::from_ne_bytes(word(at));

@@ -45,10 +45,7 @@ pub fn write_file(_: &Guest, link: &Link, fields: &Fields) -> Result<Tlvs, Failu
     link.opened(&Tlvs::new());
     receive_into(link, &file, path)?;
     // What is replaced hands on its owner and mode, unless others are asked for.
-    let owner = (
-        owner.0.or_else(|| old.map(|stat| stat.uid)),
-        owner.1.or_else(|| old.map(|stat| stat.gid)),
-    );
+    let owner = (owner.0.or_else(|| old.map(|stat| stat.uid)), owner.1.or_else(|| old.map(|stat| stat.gid)));
     let mode = mode.or_else(|| old.map(|stat| stat.mode() & 0o7777)).unwrap_or(0o644);
     set_owner_and_mode(&file, owner, Some(mode)).map_err(failed)?;
     sys::fsync(file.as_raw_fd()).map_err(failed)?;
@@ -109,10 +106,15 @@ fn create_beside(path: &[u8]) -> io::Result<(OwnedFd, CString)> {
     }
 }
 
-fn set_owner_and_mode(file: &OwnedFd, owner: (Option<u32>, Option<u32>), mode: Option<u32>) -> io::Result<()> {
+fn set_owner_and_mode(
+    file: &OwnedFd,
+    owner: (Option<u32>, Option<u32>),
+    mode: Option<u32>,
+) -> io::Result<()> {
     let fd = file.as_raw_fd();
     let stat = sys::stat_fd(fd)?;
-    let differs = owner.0.map_or(false, |uid| uid != stat.uid) || owner.1.map_or(false, |gid| gid != stat.gid);
+    let differs =
+        owner.0.map_or(false, |uid| uid != stat.uid) || owner.1.map_or(false, |gid| gid != stat.gid);
     if differs {
         sys::chown(fd, owner.0, owner.1)?;
     }

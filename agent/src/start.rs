@@ -1,0 +1,191 @@
+//! Starting commands.
+
+use crate::agent::{token, Agent, Source, Stream};
+use crate::command::{Attachment, Command, Ending, Input, Output, Request};
+use crate::failure::{errno_name, Failure};
+use crate::kit::Pipe;
+use crate::protocol::*;
+use crate::spawn::{self, Stage};
+use crate::sys::{self, PollFd, POLLIN};
+use crate::tlv::{Fields, Tlvs};
+use std::os::unix::io::{AsRawFd, RawFd};
+use std::time::Instant;
+
+/// How long a new command runs before it is looked at: the time of a short one under emulation.
+const LINGER_US: u32 = 4000;
+
+fn system(what: &str, error: std::io::Error) -> Failure {
+    Failure::system("CommandNotStarted", what, &error)
+}
+
+impl Agent {
+    pub fn exec(&mut self, stream: u32, fields: &Fields) -> Result<(), Failure> {
+        let request = Request::parse(fields)?;
+        if let Some(id) = &request.detached {
+            self.admit_detached(id)?;
+        }
+        let account =
+            self.accounts.find(request.user.as_deref().unwrap_or_else(|| self.guest.default_user()))?;
+        let identity = self.guest.identity_for(&account);
+
+        let kit = self.kits.take().map_err(|e| system("cannot make a cgroup and pipes", e))?;
+        let [stdout, stderr] = kit.pipes;
+        let mut outputs = [Output::default(), Output::default()];
+        let mut input = None;
+        let terminal = request.terminal.is_some();
+        let stdin_pipe;
+        let slave;
+        let fds;
+        if let Some((rows, columns)) = request.terminal {
+            let (master, other) = sys::open_terminal().map_err(|e| system("cannot open a terminal", e))?;
+            sys::set_window(&master, rows, columns).map_err(|e| system("cannot size a terminal", e))?;
+            if let Some(identity) = &identity {
+                // So that the command can open its terminal by name.
+                let _ = sys::chown(other.as_raw_fd(), Some(identity.uid), None);
+            }
+            fds = [other.as_raw_fd(); 3];
+            slave = Some(other);
+            stdin_pipe = None;
+            outputs[0].fd = Some(master);
+            input = Some(Input { fd: None, registered: true, pending: Vec::new(), close: false });
+        } else {
+            slave = None;
+            let mut stdin_fd = self.null.as_raw_fd();
+            if request.stdin {
+                let pipe = Pipe::to_command().map_err(|e| system("cannot make a pipe", e))?;
+                stdin_fd = pipe.theirs.as_raw_fd();
+                let fd = Some(pipe.ours);
+                input = Some(Input { fd, registered: false, pending: Vec::new(), close: false });
+                stdin_pipe = Some(pipe.theirs);
+            } else {
+                stdin_pipe = None;
+            }
+            fds = [stdin_fd, stdout.theirs.as_raw_fd(), stderr.theirs.as_raw_fd()];
+            outputs[0].fd = Some(stdout.ours);
+            outputs[1].fd = Some(stderr.ours);
+        }
+
+        let now = self.now;
+        let (timeout, grace, drain) = (request.timeout, request.grace, request.drain);
+        let (keep, detached) = (request.keep, request.detached.clone());
+        let program = request.program(&account, identity);
+        let (pid, launch) = match spawn::spawn(program, fds, terminal, &kit.tree) {
+            Ok(started) => started,
+            Err(error) => {
+                self.kits.retire(kit.tree);
+                return Err(system("cannot make a process", error));
+            }
+        };
+        // The command's ends are the child's alone from here on.
+        drop((stdin_pipe, slave, stdout.theirs, stderr.theirs));
+
+        self.last_command = self.last_command.wrapping_add(1);
+        let key = self.last_command;
+        let command = Command {
+            key,
+            pid,
+            tree: Some(kit.tree),
+            launch: Some(launch),
+            watched: false,
+            not_started: None,
+            outputs,
+            input,
+            terminal,
+            started_at: now,
+            deadline: timeout.map(|timeout| now + timeout),
+            grace,
+            drain,
+            keep,
+            exit: None,
+            ending: Ending::No,
+            timed_out: false,
+            cancelled: false,
+            quiet_since: now,
+            attachment: Some(Attachment::new(stream)),
+            detached,
+            over_at: None,
+            wake_at: None,
+        };
+        self.by_pid.insert(pid, key);
+        self.streams.insert(stream, Stream::Command(key));
+        self.commands.insert(key, command);
+        self.fresh.push(key);
+        Ok(())
+    }
+
+    /// Gives commands that were just started the CPU for a moment before anything of them is looked at. Most are over
+    /// by then, and all of it (began, output, end) is one wake-up of this loop and one write to the host.
+    pub fn linger(&mut self, port: RawFd) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let fd = |fd| PollFd { fd, events: POLLIN, revents: 0 };
+        let mut fds = [fd(self.signals.as_raw_fd()), fd(port)];
+        sys::poll_us(&mut fds, LINGER_US);
+        self.now = Instant::now();
+        if fds[0].revents != 0 {
+            self.on_children();
+        }
+        for key in std::mem::take(&mut self.fresh) {
+            self.watch_outputs(key);
+            self.look_at_launch(key);
+            self.settle(key);
+        }
+    }
+
+    /// Has the kernel tell of the outputs of a command that was not over at once.
+    fn watch_outputs(&mut self, key: u32) {
+        let command = match self.commands.get_mut(&key) {
+            Some(command) if !command.watched => command,
+            _ => return,
+        };
+        command.watched = true;
+        let mut failed = None;
+        for (channel, source) in [(0, Source::Stdout), (1, Source::Stderr)] {
+            if let Some(fd) = &command.outputs[channel].fd {
+                let events = if command.terminal { sys::EPOLLIN | sys::EPOLLOUT } else { sys::EPOLLIN };
+                let token = token(source, key);
+                let events = events | sys::EPOLLET;
+                failed =
+                    sys::epoll_add(self.epoll.as_raw_fd(), fd.as_raw_fd(), events, token).err().or(failed);
+            }
+        }
+        if let Some(error) = failed {
+            // Without its events nothing of it could be told: it ends here, and its stream with it.
+            command.not_started = Some(system("cannot watch the command", error));
+            command.cancelled = true;
+            command.kill();
+        }
+    }
+
+    /// Whether the child has begun its program by now, has failed to, or has died before.
+    pub fn look_at_launch(&mut self, key: u32) {
+        let command = match self.commands.get_mut(&key) {
+            Some(command) => command,
+            None => return,
+        };
+        let outcome = match &command.launch {
+            Some(launch) if !launch.is_under_way() => launch.failure(),
+            _ => return,
+        };
+        command.launch = None;
+        if let Some((stage, errno)) = outcome {
+            let what = match stage {
+                Stage::Prepare => "cannot set up the process",
+                Stage::User => "cannot become the user",
+                Stage::Directory => "cannot enter the working directory",
+                Stage::Program => "cannot run the program",
+            };
+            let message = format!("{what}: {}", errno_name(errno));
+            command.not_started = Some(Failure { code: "CommandNotStarted", message, errno: Some(errno) });
+            command.cancelled = true;
+            command.kill();
+        } else if let (Some(attachment), false) = (&command.attachment, command.cancelled) {
+            let tlvs = Tlvs::new().u32(TAG_PID, command.pid as u32);
+            self.outbox.push(FRAME_OPENED, 0, attachment.stream, tlvs.as_slice());
+            // Output may have come before.
+            self.pump(key, 0);
+            self.pump(key, 1);
+        }
+    }
+}
