@@ -33,7 +33,9 @@ async function readAll(stream: AsyncIterable<Uint8Array>): Promise<string> {
 
 /** Resolves with the first bytes a stream brings; the rest stays in it. */
 async function firstOf(stream: AsyncIterator<Uint8Array>): Promise<string> {
-  return String((await stream.next()).value);
+  const { value, done } = await stream.next();
+  if (done) throw new Error('the output ended');
+  return String(value);
 }
 
 const alive = (pid: number) => existsSync(`/proc/${pid}/exe`);
