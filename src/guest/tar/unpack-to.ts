@@ -1,7 +1,8 @@
 import { mkdir, realpath } from 'node:fs/promises';
-import { extract, type Header } from 'tar-stream';
-import { AlcoveError, cancelled } from '../../errors.ts';
+import type { Header } from 'tar-stream';
+import { AlcoveError } from '../../errors.ts';
 import { errnoOf, hostFileError } from './host-file-error.ts';
+import { type Entry, readEntries } from './read-entries.ts';
 import { badEntry, entryParts } from './tar-names.ts';
 import { UnpackedTree } from './unpacked-tree.ts';
 
@@ -104,12 +105,6 @@ class Counter {
   }
 }
 
-/** An entry of tar-stream: its header, and its bytes to iterate. */
-interface Entry extends AsyncIterable<unknown> {
-  header: Header;
-  resume(): unknown;
-}
-
 async function addEntry(tree: UnpackedTree, parts: string[], entry: Entry): Promise<void> {
   const { name, type, linkname, mode, uid, gid } = entry.header;
   const metadata = { mode, uid, gid, mtimeMs: mtimeOf(entry.header) };
@@ -134,72 +129,4 @@ function mtimeOf(header: Header): number {
   const precise = typeof pax?.mtime === 'string' ? Number(pax.mtime) * 1_000 : Number.NaN;
   const ms = Number.isFinite(precise) ? precise : header.mtime.getTime();
   return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), maxMtimeMs) : 0;
-}
-
-/** Feeds `tar` to a parser and hands over its entries, one after the other. */
-async function readEntries(
-  tar: AsyncIterable<Uint8Array>,
-  signal: AbortSignal | undefined,
-  onEntry: (entry: Entry) => Promise<void>,
-): Promise<void> {
-  const parser = extract();
-  const source = tar[Symbol.asyncIterator]();
-  let sourceError: { error: unknown } | undefined;
-  let damage: unknown;
-  let over = false;
-  let wake = () => {};
-  const stop = () => {
-    over = true;
-    wake();
-  };
-  const onAbort = () => parser.destroy(cancelled('unpacking', signal));
-  const feed = async (): Promise<void> => {
-    parser.on('drain', () => wake());
-    while (!over) {
-      const next = await source.next();
-      if (over) return;
-      if (next.done) {
-        parser.end(null);
-        return;
-      }
-      if (parser.write(next.value)) continue;
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-    }
-  };
-  signal?.addEventListener('abort', onAbort, { once: true });
-  parser.on('close', stop);
-  parser.on('error', (error) => {
-    damage ??= error; // What a reader of an entry gets to see is that the parser has gone.
-  });
-  if (signal?.aborted) onAbort();
-  feed().catch((error) => {
-    sourceError = { error };
-    parser.destroy(error);
-  });
-  try {
-    for await (const entry of parser) {
-      await onEntry(entry);
-      entry.resume();
-    }
-  } catch (error) {
-    if (sourceError) throw sourceError.error;
-    if (signal?.aborted) throw cancelled('unpacking', signal);
-    throw error instanceof AlcoveError ? error : badArchive(damage ?? error);
-  } finally {
-    stop();
-    signal?.removeEventListener('abort', onAbort);
-    parser.destroy();
-    // Not waited for: a source that hangs would hang here too.
-    Promise.resolve(source.return?.()).catch(() => {});
-  }
-}
-
-function badArchive(cause: unknown): AlcoveError<'InvalidInput'> {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new AlcoveError('InvalidInput', `the archive is damaged: ${why}`, {
-    cause,
-    details: { field: 'tar' },
-  });
 }
