@@ -95,6 +95,17 @@ test('writes survive power loss as SQLite promises it: a write-ahead log, synced
   expect(database.prepare('PRAGMA synchronous').get()).toEqual({ synchronous: 2 });
 });
 
+test('a disk without room is unusable, and what was there stays', () => {
+  using database = new Database(path);
+  database.migrate('pets', pets);
+  database.prepare('PRAGMA max_page_count = 1').get(); // SQLite takes it for as many as there are.
+  const insert = database.prepare('INSERT INTO pets VALUES (?)');
+  const full = expect.objectContaining({ code: 'StateUnusable', message: expect.stringContaining(path) });
+  expect(() => insert.run('x'.repeat(100_000))).toThrowError(full);
+  expect(() => database.transact(() => insert.run('x'.repeat(100_000)))).toThrowError(full);
+  expect(names(database)).toEqual(['cat']);
+});
+
 test('a path that cannot be opened is unusable, and says which', () => {
   expect(() => new Database(join(dir, 'nowhere', 'test.db'))).toThrowError(
     expect.objectContaining({ code: 'StateUnusable', message: expect.stringContaining('nowhere') }),

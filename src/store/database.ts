@@ -1,4 +1,4 @@
-import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { AlcoveError } from '../errors.ts';
 
 /**
@@ -18,8 +18,11 @@ export class Database implements Disposable {
   constructor(path: string) {
     this.path = path;
     this.#db = guard(path, () => {
-      const db = new DatabaseSync(path, { timeout: 5000 });
-      db.exec('PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;');
+      const db = new DatabaseSync(path);
+      // As a pragma: Node has an option for it only since 22.16.
+      db.exec(
+        'PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;',
+      );
       db.exec(
         'CREATE TABLE IF NOT EXISTS migrations (module TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT',
       );
@@ -49,7 +52,10 @@ export class Database implements Disposable {
   }
 
   prepare(sql: string): StatementSync {
-    return guard(this.path, () => this.#db.prepare(sql));
+    return guardStatement(
+      this.path,
+      guard(this.path, () => this.#db.prepare(sql)),
+    );
   }
 
   /** Runs `work` in one transaction: all of it is durable when this returns, or none of it when it throws. Nested calls join the outer one. */
@@ -63,12 +69,20 @@ export class Database implements Disposable {
         this.#db.exec('COMMIT');
         return result;
       } catch (error) {
-        if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
+        this.#rollBack();
         throw error;
       } finally {
         this.#depth--;
       }
     });
+  }
+
+  #rollBack(): void {
+    try {
+      this.#db.exec('ROLLBACK');
+    } catch {
+      // Nothing is left to take back: after some failures, as of a full disk, SQLite has done it (sqlite.org/lang_transaction.html).
+    }
   }
 
   close(): void {
@@ -95,6 +109,20 @@ function guard<T>(path: string, work: () => T): T {
       throw new AlcoveError('StateCorrupt', `${path} is damaged: ${message(error)}`, { cause: error });
     throw error;
   }
+}
+
+/** The same statement, whose errors are told as those of its database are. */
+function guardStatement(path: string, statement: StatementSync): StatementSync {
+  type Call<T> = (...values: SQLInputValue[]) => T;
+  const guarded =
+    <T>(call: Call<T>): Call<T> =>
+    (...values) =>
+      guard(path, () => call(...values));
+  return Object.assign(statement, {
+    run: guarded(statement.run.bind(statement)),
+    get: guarded(statement.get.bind(statement)),
+    all: guarded(statement.all.bind(statement)),
+  });
 }
 
 function message(error: unknown): string {
