@@ -23,6 +23,19 @@ test('a timer that is cancelled does not ring', async () => {
   await Promise.race([promise, systemClock.sleep(10_000)]);
 });
 
+test('what lies further ahead than Node can count does not ring at once', async () => {
+  const cancel = systemClock.timer(2 ** 40, () => expect.unreachable());
+  const controller = new AbortController();
+  const sleeping = systemClock.sleep(2 ** 40, controller.signal).then(
+    () => 'slept',
+    () => 'given up',
+  );
+  await systemClock.sleep(20);
+  controller.abort();
+  expect(await sleeping).toBe('given up');
+  cancel();
+});
+
 test('monotonic time does not go back', () => {
   const first = systemClock.monotonic();
   expect(systemClock.monotonic()).toBeGreaterThanOrEqual(first);

@@ -10,6 +10,9 @@ export interface Clock {
   timer(ms: number, callback: () => void): () => void;
 }
 
+/** Longest timer that Node has; a longer one would ring at once. One that rings after 24 days instead of later does no harm. */
+const longestMs = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
@@ -20,15 +23,18 @@ export const systemClock: Clock = {
         clearTimeout(timeout);
         reject(signal?.reason);
       };
-      const timeout = setTimeout(() => {
-        signal?.removeEventListener('abort', onAbort);
-        resolve();
-      }, ms);
+      const timeout = setTimeout(
+        () => {
+          signal?.removeEventListener('abort', onAbort);
+          resolve();
+        },
+        Math.min(ms, longestMs),
+      );
       signal?.addEventListener('abort', onAbort, { once: true });
     });
   },
   timer(ms, callback) {
-    const timeout = setTimeout(callback, ms);
+    const timeout = setTimeout(callback, Math.min(ms, longestMs));
     timeout.unref();
     return () => clearTimeout(timeout);
   },
