@@ -1,11 +1,11 @@
 import { MemoryBackend } from '../backends/memory/index.ts';
 import { createQemuBackend } from '../backends/qemu/index.ts';
 import { type Config, loadConfig } from '../config/index.ts';
-import { isAlcoveError } from '../errors.ts';
+import { cancelled, isAlcoveError } from '../errors.ts';
 import { type Clock, systemClock } from '../host/index.ts';
 import { openImageStore, openKernelStore } from '../images/index.ts';
 import { Database, defaultStateDir, openStateDir, type StateDir } from '../store/index.ts';
-import { openVmRuntime, type VmBackend } from '../vm/index.ts';
+import { openVmRuntime, type VmBackend, type VmRuntime } from '../vm/index.ts';
 import type { Alcove, OpenOptions } from './alcove.ts';
 import { Engine } from './engine.ts';
 import { destroyLeftRuns } from './run-in-new-vm.ts';
@@ -27,10 +27,11 @@ export async function openAlcove(options: OpenOptions = {}): Promise<Alcove> {
   const config = loadConfig({ overrides: { stateDir: options.stateDir, backend: options.backend } });
   const stateDir = await waitForStateDir(config.state_dir ?? defaultStateDir(), options);
   let database: Database | undefined;
+  let runtime: VmRuntime | undefined;
   try {
     database = new Database(stateDir.databasePath);
     const images = openImageStore({ stateDir, database });
-    const runtime = await openVmRuntime({
+    runtime = await openVmRuntime({
       database,
       stateDir,
       backends: backendsOf(config, stateDir),
@@ -42,6 +43,7 @@ export async function openAlcove(options: OpenOptions = {}): Promise<Alcove> {
     const mended = [...(await images.mend()), ...runtime.mended, ...(await destroyLeftRuns(runtime))];
     return new Engine({ stateDir, database, images, runtime, mended });
   } catch (error) {
+    await runtime?.close();
     database?.close();
     stateDir[Symbol.dispose]();
     throw error;
@@ -74,7 +76,9 @@ async function waitForStateDir(
     } catch (error) {
       if (!isAlcoveError(error, 'StateLocked') || clock.monotonic() >= deadline) throw error;
       options.onLocked?.(error);
-      await clock.sleep(lockPollMs, options.signal);
+      await clock.sleep(lockPollMs, options.signal).catch(() => {
+        throw cancelled(`waiting for ${root}`, options.signal);
+      });
     }
   }
 }

@@ -25,12 +25,16 @@ export async function runInNewVm(
   return result;
 }
 
-/** Destroys the VMs of runs whose engine died; says so in sentences. */
+/** Destroys the VMs of runs whose engine died; says so in sentences. One that cannot be destroyed stays for the next time. */
 export async function destroyLeftRuns(runtime: VmRuntime): Promise<string[]> {
   const left = await runtime.list({ labels: { [runLabel]: 'yes' }, destroyed: 'leave-out' });
   const outcomes = left.map(async ({ id }) => {
-    await runtime.destroy(id);
-    return `destroyed VM ${id}, left by a run that was killed`;
+    try {
+      await runtime.destroy(id);
+      return `destroyed VM ${id}, left by a run that was killed`;
+    } catch (error) {
+      return `VM ${id}, left by a run that was killed, could not be destroyed: ${(error as Error).message}`;
+    }
   });
   return Promise.all(outcomes);
 }
