@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest';
+import type { CgroupPlaces } from '../backends/qemu/cgroup-places.ts';
+import { describeLimits } from '../backends/qemu/spawn-qemu.ts';
 import { AlcoveError } from '../errors.ts';
 import type { BackendProbe } from '../vm/index.ts';
 import type { Alcove } from './alcove.ts';
@@ -154,11 +156,14 @@ test('software emulation works, and is said to be slow, with the reason', async 
   });
 });
 
-test('without control groups it says what bounds a VM', async () => {
-  const facts = { ...kvm.facts, limits: 'none (no control groups are mounted)' };
+test.each<[string, CgroupPlaces]>([
+  ['without control groups', { kind: 'none', reason: 'no control groups are mounted' }],
+  ['with some of the control groups', { kind: 'v1', parents: { pids: '/sys/fs/cgroup/pids' } }],
+])('%s it says what bounds a VM', async (_, cgroups) => {
+  const facts = { ...kvm.facts, limits: describeLimits({ cgroups, uids: undefined }) };
   expect(await check('confinement', { probe: async () => ({ ...kvm, facts }) })).toMatchObject({
     state: 'degraded',
-    found: expect.stringContaining('no control groups are mounted'),
+    found: expect.stringMatching(/prlimit: address space; no limit on .*CPU/),
     remedy: expect.stringContaining('Delegate=yes'),
     usable: true,
   });

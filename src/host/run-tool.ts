@@ -9,6 +9,7 @@ export const toolPackages: Readonly<Record<string, string>> = {
   'qemu-img': 'qemu-utils',
   'mkfs.ext4': 'e2fsprogs',
   mksquashfs: 'squashfs-tools',
+  prlimit: 'util-linux',
   skopeo: 'skopeo',
   'dpkg-deb': 'dpkg',
   'apt-get': 'apt',

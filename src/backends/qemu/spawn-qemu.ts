@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { AlcoveError } from '../../errors.ts';
 import { identifyProcess, type ProcessIdentity, toolMissing, toolPath } from '../../host/index.ts';
 import { cgroupFiles, joinCgroups, makeCgroups } from './cgroup-limits.ts';
+import { type CgroupPlaces, type LimitController, limitControllers } from './cgroup-places.ts';
 import { type MachinePlan, machineArgs, translationMiB } from './machine-args.ts';
 import type { QemuHost } from './probe-host.ts';
 import { lastLogLines, openLog } from './qemu-log.ts';
@@ -59,10 +60,10 @@ export async function spawnQemu(host: QemuHost, plan: MachinePlan): Promise<Spaw
   mkdirSync(places.socketDir, { recursive: true, mode: 0o700 });
   inCgroups(() => makeCgroups(groups));
 
+  const [program, args] = limitedCommand(host, plan);
   const log = openLog(places.logPath);
   let child: ChildProcess;
   try {
-    const [program, args] = limitedCommand(host, plan);
     child = spawn(program, args, {
       cwd: places.jail,
       env: { PATH: toolPath(), LC_ALL: 'C' },
@@ -75,7 +76,7 @@ export async function spawnQemu(host: QemuHost, plan: MachinePlan): Promise<Spaw
   const exit = watchExit(child);
   const { pid } = child;
   const identity = pid === undefined ? undefined : identifyProcess(pid);
-  if (pid === undefined || !identity) throw await failedSpawn(host, plan, exit);
+  if (pid === undefined || !identity) throw await failedSpawn(program, plan, exit);
   child.unref();
   writeRunRecord(places.runPath, { ...record, process: identity });
   inCgroups(() => joinCgroups(cgroups, pid));
@@ -83,14 +84,19 @@ export async function spawnQemu(host: QemuHost, plan: MachinePlan): Promise<Spaw
   return { identity, cgroups, exit };
 }
 
-/** Where there are no control groups, limits of the process itself stand in: on its address space, and on its user's processes. */
-function limitedCommand(host: QemuHost, plan: MachinePlan): [program: string, args: string[]] {
+/**
+ * The command line with the process's own limits for what no control group limits: on its address space instead of its
+ * memory, and on its user's processes. For processor time there is nothing like it.
+ */
+export function limitedCommand(host: QemuHost, plan: MachinePlan): [program: string, args: string[]] {
   const args = machineArgs(plan);
-  if (host.cgroups.kind !== 'none') return [host.programs.system, args];
+  const grouped = groupedControllers(host.cgroups);
   const { memoryBytes, tasks } = processLimits(plan);
-  const limits = [`--as=${memoryBytes + addressSpaceMiB * MiB}`, '--core=0'];
+  const limits: string[] = [];
+  if (!grouped.includes('memory')) limits.push(`--as=${memoryBytes + addressSpaceMiB * MiB}`, '--core=0');
   // Counted per user: of use only where a VM has one of its own.
-  if (plan.dropTo !== undefined) limits.push(`--nproc=${tasks}`);
+  if (!grouped.includes('pids') && plan.dropTo !== undefined) limits.push(`--nproc=${tasks}`);
+  if (limits.length === 0) return [host.programs.system, args];
   return ['prlimit', [...limits, '--', host.programs.system, ...args]];
 }
 
@@ -104,15 +110,23 @@ export function describeConfinement(host: QemuHost, plan: MachinePlan): Record<s
   };
 }
 
-export function describeLimits(host: QemuHost): string {
-  switch (host.cgroups.kind) {
-    case 'v2':
-      return 'cgroup v2: memory, pids, cpu';
-    case 'v1':
-      return `cgroup v1: ${Object.keys(host.cgroups.parents).join(', ')}`;
-    case 'none':
-      return `prlimit: address space${host.uids ? ', processes' : ''}; no limit on CPU (${host.cgroups.reason})`;
-  }
+/** What limits a VM's process, for people: `cgroup v2: memory, pids, cpu`, and whatever is less. */
+export function describeLimits({ cgroups, uids }: Pick<QemuHost, 'cgroups' | 'uids'>): string {
+  const grouped = groupedControllers(cgroups);
+  const [memory, pids, cpu] = limitControllers.map((name) => grouped.includes(name));
+  const own = [...(memory ? [] : ['address space']), ...(!pids && uids ? ['processes'] : [])];
+  const none = [...(pids || uids ? [] : ['processes']), ...(cpu ? [] : ['CPU'])];
+  const why = cgroups.kind === 'none' ? ` (${cgroups.reason})` : '';
+  return [
+    ...(grouped.length > 0 ? [`cgroup ${cgroups.kind}: ${grouped.join(', ')}`] : []),
+    ...(own.length > 0 ? [`prlimit: ${own.join(', ')}`] : []),
+    ...(none.length > 0 ? [`no limit on ${none.join(', ')}${why}`] : []),
+  ].join('; ');
+}
+
+function groupedControllers(cgroups: CgroupPlaces): readonly LimitController[] {
+  if (cgroups.kind === 'none') return [];
+  return cgroups.kind === 'v2' ? limitControllers : limitControllers.filter((name) => cgroups.parents[name]);
 }
 
 function watchExit(child: ChildProcess): Promise<string> {
@@ -122,9 +136,9 @@ function watchExit(child: ChildProcess): Promise<string> {
   });
 }
 
-async function failedSpawn(host: QemuHost, plan: MachinePlan, exit: Promise<string>): Promise<AlcoveError> {
+async function failedSpawn(program: string, plan: MachinePlan, exit: Promise<string>): Promise<AlcoveError> {
   const how = await exit;
-  if (how.includes('ENOENT')) return toolMissing(host.programs.system);
+  if (how.includes('ENOENT')) return toolMissing(program);
   const said = lastLogLines(plan.places.logPath);
   return new AlcoveError('VmFailed', `QEMU did not start (${how}): ${said || 'it said nothing'}`);
 }
