@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import type { OpenOptions } from '../../src/engine/alcove.ts';
 import { AlcoveError } from '../../src/errors.ts';
@@ -121,16 +122,33 @@ test.each(commands)('the examples of alcove %s are understood', async (name) => 
   const help = testCli();
   await help.run(...name.split(' '), '--help');
   const examples = [...help.io.stdout.text.matchAll(/^ {2}\$ (.*)$/gm)].map((match) => match[1] ?? '');
-  for (const example of examples) {
-    const line = /\balcove (.*)$/.exec(example)?.[1]?.replace(/\$\(.*\)/, 'web') ?? '';
-    const { run, io, alcove } = testCli();
-    alcove.before = (call) => {
-      if (call === 'open') throw new AlcoveError('StateUnusable', 'far enough');
-    };
-    await run('--lock-wait', '0s', ...line.split(' '));
-    expect(io.stderr.text, example).not.toMatch(/unknown|missing required|InvalidInput|is not a/);
-  }
+  for (const example of examples) await expectUnderstood(example);
 });
+
+test.each(['README.md', 'docs/cli.md'])('the commands in %s are understood', async (page) => {
+  const text = readFileSync(new URL(`../../${page}`, import.meta.url), 'utf8');
+  const lines = [...text.matchAll(/^(?:npx )?(alcove .*?)(?:\s+#.*)?$/gm)].map((match) => match[1] ?? '');
+  expect(lines.length).toBeGreaterThan(5);
+  for (const line of lines) await expectUnderstood(line);
+});
+
+test('no help promises memory of a machine that boots', async () => {
+  const { run, io } = testCli();
+  await run('vm', 'snapshot', '--help');
+  expect(io.stdout.text.replace(/\s+/g, ' ')).toContain('Memory is not kept yet');
+});
+
+/** Parses a line as a shell would, and has the CLI go as far as opening the engine. */
+async function expectUnderstood(example: string): Promise<void> {
+  const line = /\balcove (.*)$/.exec(example)?.[1]?.replace(/\$\(.*\)/, 'web') ?? '';
+  const words = (line.match(/'[^']*'|\S+/g) ?? []).map((word) => word.replace(/^'(.*)'$/, '$1'));
+  const { run, io, alcove } = testCli();
+  alcove.before = (call) => {
+    if (call === 'open') throw new AlcoveError('StateUnusable', 'far enough');
+  };
+  await run('--lock-wait', '0s', ...words);
+  expect(io.stderr.text, example).not.toMatch(/unknown|missing required|too many|InvalidInput|is not a/);
+}
 
 test('version in three spellings', async () => {
   const plain = testCli();

@@ -19,7 +19,7 @@ export function addVmForkCommand(parent: Command, cli: Cli): void {
   const command = parent
     .command('fork')
     .description(
-      'Make VMs that go on from where one is now, and print their ids. The VM itself goes on as before.',
+      'Make VMs with the disk of one as it is now, boot them, and print their ids. The VM itself goes on as before.',
     )
     .argument('<vm>', 'id of a VM')
     .addOption(

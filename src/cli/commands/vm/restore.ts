@@ -37,6 +37,6 @@ export function addVmRestoreCommand(parent: Command, cli: Cli): void {
       }),
     );
   addExamples(command, [
-    ['alcove vm restore web/before --id web-2 --start', 'Goes on from where `web` was then.'],
+    ['alcove vm restore web/before --id web-2 --start', 'Boots with the disk that `web` had then.'],
   ]);
 }

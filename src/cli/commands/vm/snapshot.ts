@@ -5,7 +5,7 @@ export function addVmSnapshotCommand(parent: Command, cli: Cli): void {
   const command = parent
     .command('snapshot')
     .description(
-      'Keep a VM as it is now, and print the snapshot’s name. Of a running or paused VM it holds disk and memory, else the disk. The VM goes on as before.',
+      'Keep the disk of a VM as it is now, and print the snapshot’s name. Memory is not kept yet: what is made from a snapshot boots. The VM goes on as before.',
     )
     .argument('<vm>', 'id of a VM')
     .option('--id <id>', 'id of the snapshot, unique for the VM (default: made up)')
@@ -21,6 +21,6 @@ export function addVmSnapshotCommand(parent: Command, cli: Cli): void {
     );
   addExamples(command, [
     ['alcove vm snapshot web --id before', 'Prints web/before.'],
-    ['alcove vm restore web/before --id web-2 --start', 'Makes a VM from it.'],
+    ['alcove vm restore web/before --id web-2 --start', 'Makes a VM with that disk, and boots it.'],
   ]);
 }
