@@ -28,7 +28,9 @@ export async function trialBoot(options: TrialOptions): Promise<string | undefin
   const { clock, deadlineMs } = options;
   const dir = await mkdtemp(join(tmpdir(), 'alcove-trial-'));
   const socket = join(dir, 'qmp.sock');
-  const child = spawn(options.program, trialArgs(options, socket), {
+  // Should the engine be killed meanwhile, nobody would look for this process again: then it goes with the engine.
+  const command = ['--pdeathsig', 'KILL', '--', options.program, ...trialArgs(options, socket)];
+  const child = spawn('setpriv', command, {
     env: { PATH: toolPath(), LC_ALL: 'C' },
     detached: true,
     stdio: 'ignore',
