@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -34,9 +34,13 @@ export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
 
 /** Of a state directory: its own folder under `$XDG_RUNTIME_DIR/alcove`, named by a digest so that it is short and differs between state directories. */
 export function runtimeDirOf(root: string, env: NodeJS.ProcessEnv = process.env): string {
-  const base =
-    env.XDG_RUNTIME_DIR || (userInfo().uid === 0 ? '/run' : join(tmpdir(), `alcove-${userInfo().uid}`));
+  const base = env.XDG_RUNTIME_DIR || (userInfo().uid === 0 ? '/run' : sharedRuntimeBase());
   return join(base, 'alcove', createHash('sha256').update(root).digest('hex').slice(0, 12));
+}
+
+/** Where there is no directory of this user alone: a folder in one where everybody may make folders. */
+function sharedRuntimeBase(): string {
+  return join(tmpdir(), `alcove-${userInfo().uid}`);
 }
 
 /** Where things lie in a state directory, whether or not it is there. */
@@ -78,6 +82,7 @@ export function openStateDir(options: { root?: string; env?: NodeJS.ProcessEnv }
     for (const dir of Object.values(layout)) {
       if (dir !== layout.databasePath) mkdirSync(dir, { recursive: true, mode: 0o700 });
     }
+    requireOwnBase(layout.runtimeDir);
   } catch (error) {
     throw unusable(root, error);
   }
@@ -89,6 +94,17 @@ export function openStateDir(options: { root?: string; env?: NodeJS.ProcessEnv }
     throw unusable(root, error);
   }
   return { ...layout, [Symbol.dispose]: () => lock.close() };
+}
+
+/** Somebody else may have made it first, under the name we look for; they could then put their own sockets in the place of ours. */
+function requireOwnBase(runtimeDir: string): void {
+  const base = sharedRuntimeBase();
+  if (!runtimeDir.startsWith(`${base}/`)) return;
+  const { uid, mode } = lstatSync(base);
+  if (uid === userInfo().uid && (mode & 0o022) === 0) return;
+  throw new AlcoveError('StateUnusable', `cannot keep sockets in ${base}: others may write there`, {
+    remedy: 'Set XDG_RUNTIME_DIR to a directory of your own.',
+  });
 }
 
 function takeLock({ root, runtimeDir }: StateDirLayout): DatabaseSync {
@@ -125,7 +141,8 @@ function readOwner(path: string): number | undefined {
   }
 }
 
-function unusable(root: string, cause: unknown): AlcoveError<'StateUnusable'> {
+function unusable(root: string, cause: unknown): AlcoveError {
+  if (cause instanceof AlcoveError) return cause;
   return new AlcoveError(
     'StateUnusable',
     `cannot use the state directory ${root}: ${(cause as Error).message}`,
