@@ -48,8 +48,10 @@ async function removeHalfMadeVms(
   const mended: string[] = [];
   for (const { op, vmId, seq } of entries) {
     if (op !== 'create') continue;
-    if (!known.has(vmId) && (await removeVmDir(context, vmId, mended)))
+    if (!known.has(vmId)) {
+      if (!(await removeVmDir(context, vmId, mended))) continue; // The intent stays, for who makes one of this id.
       mended.push(`VM ${vmId}: removed what was there of it; it was being made when the engine ended`);
+    }
     context.journal.end(seq);
   }
   return mended;

@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { openFixture } from './runtime-fixture.ts';
 
 test('opening looks only at VMs that ran', async () => {
@@ -120,4 +120,17 @@ test('a command’s time runs while its VM is busy', async () => {
   expect(backend.log.filter(({ call }) => call === 'exec')).toEqual([
     { vm: 'a', call: 'exec', about: 'echo early' },
   ]);
+});
+
+test('an id is free again although what a crash left of its machine could not be removed at once', async () => {
+  await using fixture = await openFixture({
+    failpoint: (name) => (name === 'create.made' ? new Promise<void>(() => undefined) : undefined),
+  });
+  void fixture.runtime.create({ id: 'a', image: 'builtin' }).catch(() => undefined);
+  await vi.waitFor(() => expect(fixture.backend.log).toContainEqual({ vm: 'a', call: 'create' }));
+  fixture.backend.fail('reap.begin', new Error('not now'), { times: 2 });
+  const runtime = await fixture.crash({ failpoint: () => undefined });
+  expect(runtime.mended).toContain('VM a: has no record, and could not be removed: not now');
+  await runtime.create({ id: 'a', image: 'builtin' });
+  await runtime.start('a');
 });
