@@ -52,6 +52,8 @@ pub enum Stream {
 
 /// How long SYNC waits for what it ended: processes that the kernel will not let go, a write on a frozen file system.
 const SYNC_PATIENCE: Duration = Duration::from_millis(1500);
+/// How long the host's side must stay closed to count as closed.
+const PORT_DOUBT: Duration = Duration::from_millis(50);
 /// Work put off until commands are no longer coming one after the other.
 const MAINTENANCE_DELAY: Duration = Duration::from_millis(30);
 /// Bytes of one source handled before others get their turn.
@@ -91,6 +93,8 @@ pub struct Agent {
     pending_sync: Option<(Vec<u8>, Instant)>,
     maintenance_at: Option<Instant>,
     input_paused: bool,
+    port_in_doubt: bool,
+    port_check_due: bool,
     more_children: bool,
 }
 
@@ -131,6 +135,8 @@ impl Agent {
             pending_sync: None,
             maintenance_at: None,
             input_paused: false,
+            port_in_doubt: false,
+            port_check_due: false,
             more_children: false,
         };
         agent.kits.refill();
@@ -168,8 +174,8 @@ impl Agent {
                     if flags & sys::EPOLLOUT != 0 {
                         self.outbox.unblocked();
                     }
-                    if flags & (sys::EPOLLHUP | sys::EPOLLERR) != 0 && transport.hung_up() {
-                        self.host_gone(&mut decoder);
+                    if flags & (sys::EPOLLHUP | sys::EPOLLERR) != 0 {
+                        self.doubt_port();
                     }
                     input_ready = true;
                 } else if token >> 32 == Source::Listener as u64 {
@@ -195,6 +201,9 @@ impl Agent {
             self.guarded(Agent::on_turn);
             while let Some(timer) = self.timers.due(self.now) {
                 self.guarded(|agent| agent.on_timer(timer));
+            }
+            if std::mem::take(&mut self.port_check_due) && transport.has_hung_up() {
+                self.host_gone(&mut decoder);
             }
             self.guarded(Agent::try_sync);
             self.outbox.flush();
@@ -238,6 +247,10 @@ impl Agent {
                     self.outbox.flush();
                 }
                 Received::Nothing => return false,
+                Received::Doubt => {
+                    self.doubt_port();
+                    return false;
+                }
                 Received::Gone => {
                     self.host_gone(decoder);
                     self.outbox.set_port(transport.port());
@@ -474,10 +487,19 @@ impl Agent {
         self.drop_streams();
         self.last_stream = 0;
         let nonce = payload.get(..16).unwrap_or(&[0; 16]).to_vec();
-        let until = self.now + SYNC_PATIENCE;
+        // The host repeats SYNC until it is answered; that must not prolong the wait.
+        let until = self.pending_sync.as_ref().map_or(self.now + SYNC_PATIENCE, |(_, until)| *until);
         self.pending_sync = Some((nonce, until));
         self.timers.set(until, Timer::Sync);
         self.try_sync();
+    }
+
+    /// The port says that the host's side is closed. The kernel tells of closing and opening apart from the bytes, and
+    /// late: this may be the end of the last connection, with the SYNC of the next one already answered.
+    fn doubt_port(&mut self) {
+        if !std::mem::replace(&mut self.port_in_doubt, true) {
+            self.timers.set(self.now + PORT_DOUBT, Timer::Port);
+        }
     }
 
     /// The host's end went away. What is not detached ends with it.
@@ -575,6 +597,10 @@ impl Agent {
         match timer {
             Timer::Command(key) => self.command_timer(key),
             Timer::Sync => {}
+            Timer::Port => {
+                self.port_in_doubt = false;
+                self.port_check_due = true;
+            }
             Timer::Shutdown => self.shutdown_timer(),
             Timer::Maintenance => {
                 // Only the latest counts: a burst of commands puts it off until the burst is over.

@@ -74,9 +74,7 @@ fn boot_and_serve() -> String {
         Err(error) => return format!("no port {PORT_NAME}: {error}"),
     };
     stage("port open");
-    // Every session is one to the scheduler, however many processes it has: a command beside a fork bomb took 0.13 s
-    // with it, and 5 s without.
-    let _ = std::fs::write("/proc/sys/kernel/sched_autogroup_enabled", "1");
+    set_kernel_parameters();
     // Or a fork bomb starves the agent for seconds, its deadline included.
     if let Err(error) = sys::run_first() {
         eprintln!("alcove-agent: no real-time priority: {error}");
@@ -111,6 +109,20 @@ fn mount_kernel_file_systems() {
         ("/proc/self/fd/2", "/dev/stderr"),
     ] {
         let _ = std::os::unix::fs::symlink(target, link);
+    }
+}
+
+/// Best effort: a kernel without one of them works as well.
+fn set_kernel_parameters() {
+    let parameters = [
+        // Every session is one to the scheduler, however many processes it has: a command beside a fork bomb took
+        // 0.13 s with it, and 5 s without.
+        ("kernel/sched_autogroup_enabled", "1"),
+        // The usual 128 are fewer than the streams that may watch, and than what an editor and a bundler take.
+        ("fs/inotify/max_user_instances", "4096"),
+    ];
+    for (name, value) in parameters {
+        let _ = std::fs::write(format!("/proc/sys/{name}"), value);
     }
 }
 

@@ -166,6 +166,12 @@ pub struct Output {
     pub withheld: bool,
 }
 
+impl Output {
+    pub fn of(fd: OwnedFd) -> Output {
+        Output { fd: Some(fd), ..Output::default() }
+    }
+}
+
 /// stdin, while it is open.
 pub struct Input {
     /// `None` on a terminal, whose one descriptor is the first output's.
@@ -250,6 +256,11 @@ impl Command {
         match &self.tree {
             Some(tree) if !tree.is_empty() => {
                 tree.kill();
+                self.ending = Ending::Killing;
+            }
+            // A child that was just cloned may not have got into its tree yet.
+            _ if self.exit.is_none() => {
+                let _ = sys::kill(self.pid, sys::SIGKILL);
                 self.ending = Ending::Killing;
             }
             _ => self.ending = Ending::Gone,

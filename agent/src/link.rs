@@ -69,7 +69,11 @@ impl Link {
         }
         state.allowance -= bytes.len() as u32;
         if !state.ended && !state.given_up && !bytes.is_empty() {
-            state.incoming.push_back(bytes.to_vec());
+            // Many small frames must not cost more memory than their bytes.
+            match state.incoming.back_mut() {
+                Some(last) if last.len() + bytes.len() <= CHUNK => last.extend_from_slice(bytes),
+                _ => state.incoming.push_back(bytes.to_vec()),
+            }
             self.changed.notify_all();
         }
         true

@@ -137,10 +137,14 @@ impl Outbox {
         let was_full = state.pending() >= FULL;
         while state.sent < state.queue.len() {
             match sys::write(state.port, &state.queue[state.sent..]) {
-                Ok(count) => state.sent += count,
+                Ok(count) if count > 0 => state.sent += count,
+                // A full virtio queue may also be told as nothing written.
+                Ok(_) => {
+                    state.wait_for_port();
+                    break;
+                }
                 Err(error) if sys::errno_of(&error) == EAGAIN => {
-                    state.blocked = true;
-                    state.watch_port(PORT_EVENTS | sys::EPOLLOUT);
+                    state.wait_for_port();
                     break;
                 }
                 Err(_) => {
@@ -165,6 +169,10 @@ impl Outbox {
 }
 
 impl State {
+    fn wait_for_port(&mut self) {
+        self.blocked = true;
+        self.watch_port(PORT_EVENTS | sys::EPOLLOUT);
+    }
     fn watch_port(&self, events: u32) {
         // Fails only for a connection that is being replaced, which is registered anew.
         let _ = sys::epoll_change(self.epoll, self.port, events, self.token);

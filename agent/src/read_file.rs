@@ -32,7 +32,7 @@ pub fn read_file(_: &Guest, link: &Link, fields: &Fields) -> Result<Tlvs, Failur
         return Ok(Tlvs::new());
     }
     let mut at = offset;
-    let mut buffer = vec![0u8; 64 * 1024];
+    let mut buffer = vec![0u8; 32 * 1024];
     while left > 0 {
         link.check()?;
         let limit = (buffer.len() as u64).min(left) as usize;

@@ -5,7 +5,7 @@ use crate::command::{Attachment, Command, Ending, Input, Output, Request};
 use crate::failure::{errno_name, Failure};
 use crate::kit::Pipe;
 use crate::protocol::*;
-use crate::spawn::{self, Stage};
+use crate::spawn::{self, Identity, Stage};
 use crate::sys::{self, PollFd, POLLIN};
 use crate::tlv::{Fields, Tlvs};
 use std::os::unix::io::{AsRawFd, RawFd};
@@ -18,6 +18,19 @@ fn system(what: &str, error: std::io::Error) -> Failure {
     Failure::system("CommandNotStarted", what, &error)
 }
 
+fn open_terminal((rows, columns): (u16, u16), identity: Option<&Identity>) -> Result<Pipe, Failure> {
+    let opened = sys::open_terminal().and_then(|(ours, theirs)| {
+        sys::set_window(&ours, rows, columns)?;
+        Ok(Pipe { ours, theirs })
+    });
+    let terminal = opened.map_err(|error| system("cannot open a terminal", error))?;
+    if let Some(identity) = identity {
+        // So that the command can open its terminal by name.
+        let _ = sys::chown(terminal.theirs.as_raw_fd(), Some(identity.uid), None);
+    }
+    Ok(terminal)
+}
+
 impl Agent {
     pub fn exec(&mut self, stream: u32, fields: &Fields) -> Result<(), Failure> {
         let request = Request::parse(fields)?;
@@ -28,56 +41,43 @@ impl Agent {
             self.accounts.find(request.user.as_deref().unwrap_or_else(|| self.guest.default_user()))?;
         let identity = self.guest.identity_for(&account);
 
-        let kit = self.kits.take().map_err(|e| system("cannot make a cgroup and pipes", e))?;
+        let no_pipe = |error| system("cannot make a pipe", error);
+        let (terminal, stdin) = match (request.terminal, request.stdin) {
+            (Some(size), _) => (Some(open_terminal(size, identity.as_ref())?), None),
+            (None, true) => (None, Some(Pipe::to_command().map_err(no_pipe)?)),
+            (None, false) => (None, None),
+        };
+        let kit = self.kits.take().map_err(|error| system("cannot make a cgroup and pipes", error))?;
         let [stdout, stderr] = kit.pipes;
-        let mut outputs = [Output::default(), Output::default()];
-        let mut input = None;
-        let terminal = request.terminal.is_some();
-        let stdin_pipe;
-        let slave;
-        let fds;
-        if let Some((rows, columns)) = request.terminal {
-            let (master, other) = sys::open_terminal().map_err(|e| system("cannot open a terminal", e))?;
-            sys::set_window(&master, rows, columns).map_err(|e| system("cannot size a terminal", e))?;
-            if let Some(identity) = &identity {
-                // So that the command can open its terminal by name.
-                let _ = sys::chown(other.as_raw_fd(), Some(identity.uid), None);
-            }
-            fds = [other.as_raw_fd(); 3];
-            slave = Some(other);
-            stdin_pipe = None;
-            outputs[0].fd = Some(master);
-            input = Some(Input { fd: None, registered: true, pending: Vec::new(), close: false });
-        } else {
-            slave = None;
-            let mut stdin_fd = self.null.as_raw_fd();
-            if request.stdin {
-                let pipe = Pipe::to_command().map_err(|e| system("cannot make a pipe", e))?;
-                stdin_fd = pipe.theirs.as_raw_fd();
-                let fd = Some(pipe.ours);
-                input = Some(Input { fd, registered: false, pending: Vec::new(), close: false });
-                stdin_pipe = Some(pipe.theirs);
-            } else {
-                stdin_pipe = None;
-            }
-            fds = [stdin_fd, stdout.theirs.as_raw_fd(), stderr.theirs.as_raw_fd()];
-            outputs[0].fd = Some(stdout.ours);
-            outputs[1].fd = Some(stderr.ours);
-        }
+        let stdin_fd = stdin.as_ref().map_or(self.null.as_raw_fd(), |pipe| pipe.theirs.as_raw_fd());
+        let fds = match &terminal {
+            Some(terminal) => [terminal.theirs.as_raw_fd(); 3],
+            None => [stdin_fd, stdout.theirs.as_raw_fd(), stderr.theirs.as_raw_fd()],
+        };
 
         let now = self.now;
         let (timeout, grace, drain) = (request.timeout, request.grace, request.drain);
         let (keep, detached) = (request.keep, request.detached.clone());
         let program = request.program(&account, identity);
-        let (pid, launch) = match spawn::spawn(program, fds, terminal, &kit.tree) {
+        let (pid, launch) = match spawn::spawn(program, fds, terminal.is_some(), &kit.tree) {
             Ok(started) => started,
             Err(error) => {
                 self.kits.retire(kit.tree);
                 return Err(system("cannot make a process", error));
             }
         };
-        // The command's ends are the child's alone from here on.
-        drop((stdin_pipe, slave, stdout.theirs, stderr.theirs));
+        let is_terminal = terminal.is_some();
+        let input = match (&terminal, stdin) {
+            (Some(_), _) => Some(Input { fd: None, registered: true, pending: Vec::new(), close: false }),
+            (None, Some(pipe)) => {
+                Some(Input { fd: Some(pipe.ours), registered: false, pending: Vec::new(), close: false })
+            }
+            (None, None) => None,
+        };
+        let outputs = match terminal {
+            Some(terminal) => [Output::of(terminal.ours), Output::default()],
+            None => [Output::of(stdout.ours), Output::of(stderr.ours)],
+        };
 
         self.last_command = self.last_command.wrapping_add(1);
         let key = self.last_command;
@@ -90,7 +90,7 @@ impl Agent {
             not_started: None,
             outputs,
             input,
-            terminal,
+            terminal: is_terminal,
             started_at: now,
             deadline: timeout.map(|timeout| now + timeout),
             grace,

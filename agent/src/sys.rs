@@ -550,6 +550,12 @@ pub fn poll(fds: &mut [PollFd], timeout_ms: c_int) -> io::Result<usize> {
     }
 }
 
+/// Whether the other side of a descriptor is closed.
+pub fn is_hung_up(fd: RawFd) -> bool {
+    const POLLHUP: i16 = 0x10;
+    let mut fds = [PollFd { fd, events: 0, revents: 0 }];
+    poll(&mut fds, 0).is_ok() && fds[0].revents & POLLHUP != 0
+}
 /// As `poll`, with a wait of less than a second in microseconds.
 pub fn poll_us(fds: &mut [PollFd], timeout_us: u32) -> usize {
     let timeout = TimeSpec { seconds: 0, nanoseconds: i64::from(timeout_us) * 1000 };

@@ -9,6 +9,8 @@ pub enum Timer {
     Command(u32),
     /// Cgroups to remove and to make, leftovers to look after.
     Maintenance,
+    /// Whether the host's side of the port is really closed.
+    Port,
     /// A SYNC whose answer waits for what it ended.
     Sync,
     Shutdown,

@@ -20,6 +20,8 @@ pub enum Transport {
 pub enum Received {
     Bytes(usize),
     Nothing,
+    /// The host's side seems closed; see `has_hung_up` in a while.
+    Doubt,
     /// The host's side has closed.
     Gone,
     /// A host has come; its port is `port()`.
@@ -49,10 +51,13 @@ impl Transport {
         }
     }
 
-    /// epoll reported a hang-up; true when that is news. A socket tells by reading instead, after its last bytes.
-    pub fn hung_up(&mut self) -> bool {
+    /// Whether the host's side is closed now, when that is news. A socket tells by reading instead.
+    pub fn has_hung_up(&mut self) -> bool {
         match self {
-            Transport::Virtio { gone, .. } => !std::mem::replace(gone, true),
+            Transport::Virtio { port, gone } => {
+                let is_closed = sys::is_hung_up(port.as_raw_fd());
+                is_closed && !std::mem::replace(gone, true)
+            }
             Transport::Socket { .. } => false,
         }
     }
@@ -61,10 +66,7 @@ impl Transport {
         match self {
             Transport::Virtio { port, gone } => match sys::read(port.as_raw_fd(), buffer) {
                 Ok(0) if *gone => Received::Nothing,
-                Ok(0) => {
-                    *gone = true;
-                    Received::Gone
-                }
+                Ok(0) => Received::Doubt,
                 Ok(count) => {
                     *gone = false;
                     Received::Bytes(count)
