@@ -77,7 +77,7 @@ test('cp of what is not there names it', async () => {
   expect(await run('cp', '/no-such-file', 'web:/')).toBe(125);
   expect(io.stderr.text).toMatch(/^alcove: .*\/no-such-file/);
   expect(await run('cp', 'web:/none', '.')).toBe(125);
-  expect(io.stderr.text).toContain('/none is not there');
+  expect(io.stderr.text).toContain('/none does not exist in the guest');
 });
 
 test.each([['plain'], ['tty']])(
