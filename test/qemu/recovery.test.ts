@@ -144,9 +144,10 @@ describe('after a crash of the engine', { sequential: true }, () => {
       if (!/^\d+$/.test(entry)) continue;
       try {
         const args = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
+        const isOfThisDirectory = args.some((arg) => arg.includes(`${fixture.stateDir.runtimeDir}/`));
         if (
-          args.includes(join(fixture.stateDir.vmsDir, id)) ||
-          args.some((arg) => arg.endsWith(`-${id}`) && arg.startsWith('guest=alcove-'))
+          isOfThisDirectory &&
+          args.some((arg) => arg.startsWith('guest=alcove-') && arg.endsWith(`-${id}`))
         )
           return Number(entry);
       } catch {
