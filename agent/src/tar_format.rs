@@ -169,6 +169,12 @@ impl Pax {
         Ok(())
     }
 
+    /// Bytes of memory that it keeps, about.
+    pub fn weight(&self) -> usize {
+        let paths = [&self.path, &self.linkpath].into_iter().flatten().map(Vec::len).sum::<usize>();
+        paths + self.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum::<usize>()
+    }
+
     pub fn apply(self, entry: &mut Entry) {
         if let Some(path) = self.path {
             entry.name = path;
