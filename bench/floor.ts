@@ -38,7 +38,7 @@ export async function writeFloorInitramfs(
     '$B mount -t devtmpfs dev /dev',
     ...order.map((name) => `$B insmod /${name}.ko`),
     '$B mount -t squashfs -o ro /dev/vda /root',
-    '$B chroot /root /bin/true',
+    '$B chroot /root /bin/no-op',
     `echo "${done}" > /dev/ttyS0`,
     '$B poweroff -f',
   ];

@@ -9,15 +9,15 @@ import { parseArgs } from 'node:util';
 import { build, root } from '../scripts/build.ts';
 import { setUp } from '../scripts/setup.ts';
 import { openAlcove } from '../src/index.ts';
-import { findBusybox, packBusybox } from './busybox.ts';
 import { Docker } from './docker.ts';
 import { keptKernel, runFloor, writeFloorInitramfs } from './floor.ts';
 import { formatTable, type Measured, measure, type Row, timed } from './measure.ts';
+import { findBusybox, packRootfs } from './rootfs.ts';
 
 const { values: flags } = parseArgs({ options: { rounds: { type: 'string' }, only: { type: 'string' } } });
 const memoryMiB = 256;
 /** A static program that does nothing. */
-const noOp = ['/bin/true'] as const;
+const noOp = ['/bin/no-op'] as const;
 
 setUp('test');
 build();
@@ -25,16 +25,17 @@ const work = mkdtempSync(join(tmpdir(), 'alcove-bench-'));
 try {
   const stateDir = join(work, 'state');
   await using alcove = await openAlcove({ stateDir });
-  const image = await alcove.images.resolve('builtin');
-  await using vm = await alcove.create({ image: 'builtin', memoryMiB });
-  await vm.start();
   const busybox = findBusybox();
+  const rootfsTar = await packRootfs(busybox, work);
+  const image = await alcove.images.add({ kind: 'tar', path: rootfsTar }, { name: 'bench' });
+  await using vm = await alcove.create({ image: 'bench', memoryMiB });
+  await vm.start();
   const floor = {
     kernelPath: join(keptKernel(stateDir), 'vmlinuz'),
     initramfsPath: await writeFloorInitramfs(keptKernel(stateDir), busybox, work),
     rootfsPath: image.rootfsPath,
   };
-  await using docker = await Docker.connect(await packBusybox(busybox, work));
+  await using docker = await Docker.connect(rootfsTar);
   if (!docker) console.error('bench: no Docker engine can be reached; its rows are left out');
 
   const rows: Row[] = [
@@ -47,7 +48,7 @@ try {
           name: 'alcove',
           run: async () => {
             const start = performance.now();
-            await using fresh = await alcove.create({ image: 'builtin', memoryMiB });
+            await using fresh = await alcove.create({ image: 'bench', memoryMiB });
             await fresh.start();
             await fresh.exec({ command: noOp });
             return performance.now() - start;
