@@ -100,6 +100,37 @@ describe('while the guest boots', () => {
   });
 });
 
+describe('a line that stays silent', () => {
+  test('after a restore is given up for a new connection, again and again', async () => {
+    await agent.listen();
+    const answer = agent.onSync;
+    agent.onSync = () => {};
+    const connected = connecting({ line: 'stale' });
+    await agent.until(() => agent.frames.length === 1);
+    await clock.advance(500);
+    await agent.until(() => agent.connections === 2);
+    await clock.advance(2_999);
+    expect(agent.connections).toBe(2);
+    await clock.advance(1);
+    await agent.until(() => agent.connections === 3);
+    agent.onSync = answer;
+    await clock.advance(250);
+    await using guest = await connected;
+    expect(guest.hello.ready).toBe(true);
+  });
+
+  test('while the guest boots is not', async () => {
+    await agent.listen();
+    agent.onSync = () => {};
+    const connected = connecting({ line: 'fresh', deadlineMs: 60_000 });
+    connected.catch(() => {});
+    await agent.until(() => agent.frames.length === 1);
+    await clock.advance(60_000);
+    await expect(connected).rejects.toThrow(failure('GuestUnreachable', /did not answer/));
+    expect(agent.connections).toBe(1);
+  });
+});
+
 test('what is on the line from before is passed over', async () => {
   await agent.listen();
   const answer = agent.onSync;
@@ -118,7 +149,7 @@ describe('it fails', () => {
     const guest = connecting({ deadlineMs: 100 });
     guest.catch(() => {});
     await clock.advance(100);
-    await expect(guest).rejects.toThrow(failure('GuestUnreachable', /did not listen .* within 100 ms/));
+    await expect(guest).rejects.toThrow(failure('GuestUnreachable', /did not listen .* in time/));
   });
 
   test('when the guest does not answer in time', async () => {

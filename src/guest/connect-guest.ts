@@ -3,19 +3,23 @@ import { type Clock, systemClock } from '../host/index.ts';
 import { ConnectedGuest } from './connected-guest.ts';
 import { Connection } from './connection.ts';
 import { unreachable } from './failures.ts';
+import { findLine } from './find-line.ts';
 import type { GuestChannel, GuestHello } from './guest-channel.ts';
 import { Handshake } from './handshake.ts';
-import { Line } from './line.ts';
 import { frameType, maxFrameBytes } from './protocol.ts';
-
-/** A socket that is not there yet is looked for again after so long. */
-const retryConnectMs = 10;
 
 /** SYNC is sent again after so long: the guest may not have opened its port, and what came before that may be lost. */
 const resyncMs = 250;
 
 /** With every so manieth SYNC the zeros that complete a cut frame are sent again, for they may be lost too. */
 const zerosEvery = 8;
+
+/**
+ * A stale line that stays silent for so long is given up for a new connection: QEMU 7.2 loses the wake-up of a port that
+ * was full when it was snapshotted, and passes nothing on until the host has connected anew (agent/PROTOCOL.md). After
+ * the first time it is longer than the agent waits for what a SYNC ends (1.5 s), which a new connection restarts.
+ */
+const silenceMs = { first: 500, later: 3_000 };
 
 /** The longest that a timer of Node waits (24.8 days); a longer one would fire at once. */
 const maxTimerMs = 2 ** 31 - 1;
@@ -40,77 +44,68 @@ export interface ConnectGuestOptions {
  * another version, `Cancelled`
  */
 export async function connectGuest(options: ConnectGuestOptions): Promise<GuestChannel> {
-  const clock = options.clock ?? systemClock;
+  const { socketPath, line, signal, clock = systemClock } = options;
   const giveUpAtMs = clock.monotonic() + options.deadlineMs;
-  const line = await findLine(options, clock, giveUpAtMs);
-  const handshake = new Handshake();
-  const connection = new Connection(line, handshake, clock);
-  return new ConnectedGuest(
-    connection,
-    await getInStep(connection, handshake, options, clock, giveUpAtMs - clock.monotonic()),
-  );
-}
-
-/** Connects, as soon as somebody listens. */
-async function findLine(options: ConnectGuestOptions, clock: Clock, giveUpAtMs: number): Promise<Line> {
-  const { socketPath, signal } = options;
-  for (;;) {
-    if (signal?.aborted) throw cancelled('connecting to the guest', signal);
-    const line = new Line();
-    try {
-      await line.connect(socketPath);
-      return line;
-    } catch (cause) {
-      if (!mayAppear(cause)) throw unreachable(`could not connect to the guest at ${socketPath}`, cause);
-      if (clock.monotonic() + retryConnectMs > giveUpAtMs) {
-        throw unreachable(`the guest did not listen at ${socketPath} within ${options.deadlineMs} ms`, cause);
-      }
-    }
-    await clock.sleep(retryConnectMs, signal).catch(() => {}); // Looked at above.
+  for (let patienceMs = silenceMs.first; ; patienceMs = silenceMs.later) {
+    const handshake = new Handshake();
+    const found = await findLine(socketPath, giveUpAtMs, clock, signal);
+    const connection = new Connection(found, handshake, clock);
+    const silentAtMs = line === 'stale' ? clock.monotonic() + patienceMs : Number.POSITIVE_INFINITY;
+    const hello = await getInStep(connection, handshake, options, { giveUpAtMs, silentAtMs });
+    if (hello !== 'silent') return new ConnectedGuest(connection, hello);
+    await connection[Symbol.asyncDispose]();
   }
 }
 
-/** Whether a socket that cannot be connected to now may be there, or be free, in a moment. */
-function mayAppear(error: unknown): boolean {
-  const code = (error as NodeJS.ErrnoException).code;
-  return code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'EAGAIN';
-}
-
-/** Sends SYNC until the guest answers; closes the connection when it does not. */
+/** Sends SYNC until the guest answers, or has been silent for too long; closes the connection when it fails. */
 async function getInStep(
   connection: Connection,
   handshake: Handshake,
   options: ConnectGuestOptions,
+  until: { giveUpAtMs: number; silentAtMs: number },
+): Promise<GuestHello | 'silent'> {
+  const { signal, clock = systemClock } = options;
+  const { promise: silence, resolve: fallSilent } = Promise.withResolvers<'silent'>();
+  const onDeadline = () =>
+    until.silentAtMs < until.giveUpAtMs
+      ? fallSilent('silent')
+      : connection.break(unreachable(`the guest did not answer within ${options.deadlineMs} ms`));
+  const waitMs = Math.min(until.silentAtMs, until.giveUpAtMs) - clock.monotonic();
+  const stopDeadline = clock.timer(Math.min(waitMs, maxTimerMs), onDeadline);
+  const onAbort = () => connection.break(cancelled('connecting to the guest', signal));
+  signal?.addEventListener('abort', onAbort, { once: true });
+  if (signal?.aborted) onAbort();
+  const stopSyncs = repeatSync(connection, handshake, options.line, clock);
+  try {
+    const answer = await Promise.race([handshake.answered, connection.closed, silence]);
+    if (answer instanceof Error) throw answer;
+    return answer === 'silent' ? answer : connection.read(() => handshake.hello(answer));
+  } finally {
+    stopSyncs();
+    stopDeadline();
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+/** Sends SYNC now and again, until the returned function is called. */
+function repeatSync(
+  connection: Connection,
+  handshake: Handshake,
+  line: 'fresh' | 'stale',
   clock: Clock,
-  leftMs: number,
-): Promise<GuestHello> {
-  const { signal } = options;
-  let rounds = 0;
+): () => void {
   let stopTimer = () => {};
-  const sendSync = () => {
-    stopTimer = clock.timer(resyncMs, sendSync);
+  let rounds = 0;
+  const send = () => {
+    stopTimer = clock.timer(resyncMs, send);
     // While the guest takes nothing, what waits for it is enough.
     if (connection.writer.queuedBytes > 0) return;
-    if (rounds % zerosEvery === 0 && (options.line === 'stale' || rounds > 0)) {
+    if (rounds % zerosEvery === 0 && (line === 'stale' || rounds > 0)) {
       connection.writer.sendRaw(Buffer.alloc(maxFrameBytes));
     }
     connection.writer.send(frameType.SYNC, 0, 0, handshake.nextSync());
     rounds++;
   };
-  const stopDeadline = clock.timer(Math.min(leftMs, maxTimerMs), () => {
-    connection.break(unreachable(`the guest did not answer within ${options.deadlineMs} ms`));
-  });
-  const onAbort = () => connection.break(cancelled('connecting to the guest', signal));
-  signal?.addEventListener('abort', onAbort, { once: true });
-  if (signal?.aborted) onAbort();
-  else sendSync();
-  try {
-    const answer = await Promise.race([handshake.answered, connection.closed]);
-    if (answer instanceof Error) throw answer;
-    return connection.read(() => handshake.hello(answer));
-  } finally {
-    stopTimer();
-    stopDeadline();
-    signal?.removeEventListener('abort', onAbort);
-  }
+  send();
+  return () => stopTimer();
 }

@@ -22,6 +22,8 @@ export class FakeAgent implements AsyncDisposable {
   readonly frames: ReceivedFrame[] = [];
   /** Bytes that belonged to no frame. */
   strayBytes = 0;
+  /** How often a host has connected. */
+  connections = 0;
   /** What to do with each SYNC; the default answers it. */
   onSync = (nonce: Buffer): void => this.send(frameType.SYNC_ACK, 0, 0, Buffer.concat([nonce, hello()]));
   /** What to do with each other frame. */
@@ -37,6 +39,7 @@ export class FakeAgent implements AsyncDisposable {
     this.#dir = mkdtempSync(join(tmpdir(), 'fake-agent-'));
     this.socketPath = join(this.#dir, 's');
     this.#server = createServer((socket) => {
+      this.connections++;
       this.#socket = socket;
       this.#buffer = Buffer.alloc(0);
       socket.on('data', (chunk: Buffer) => this.#take(chunk));
