@@ -60,7 +60,8 @@ try {
     },
     {
       title: 'command in a running machine, round trip',
-      rounds: Number(flags.rounds ?? 30),
+      rounds: Number(flags.rounds ?? 10),
+      repeats: 10,
       goals: { 'docker exec': 0.1 },
       contenders: [
         { name: 'alcove', run: () => timed(() => vm.exec({ command: noOp })) },

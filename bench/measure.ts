@@ -12,13 +12,16 @@ export interface Row {
   /** Contenders, ours first; ratios are ours over theirs. */
   contenders: readonly Contender[];
   rounds: number;
+  /** Runs in a row in each turn, each of them a sample. @default 1 */
+  repeats?: number;
   /** Goals, by peer: ours is at most this times the peer's. */
   goals?: Readonly<Record<string, number>>;
 }
 
 export interface Measured {
   title: string;
-  rounds: number;
+  /** Of each contender. */
+  runs: number;
   results: Result[];
 }
 
@@ -39,8 +42,10 @@ export async function measure(row: Row, onRound: (round: number) => void): Promi
   for (let round = 0; round <= row.rounds; round++) {
     onRound(round);
     for (const contender of row.contenders) {
-      const ms = await contender.run();
-      if (round > 0) times.get(contender.name)?.push(ms);
+      for (let repeat = 0; repeat < (row.repeats ?? 1); repeat++) {
+        const ms = await contender.run();
+        if (round > 0) times.get(contender.name)?.push(ms);
+      }
     }
   }
   const ours = quantile(times.get(row.contenders[0]?.name ?? '') ?? [], 0.5);
@@ -57,7 +62,7 @@ export async function measure(row: Row, onRound: (round: number) => void): Promi
       ...(goal !== undefined && { goal }),
     };
   });
-  return { title: row.title, rounds: row.rounds, results };
+  return { title: row.title, runs: row.rounds * (row.repeats ?? 1), results };
 }
 
 /** Times one asynchronous piece of work, in ms. */
