@@ -61,7 +61,7 @@ try {
     {
       title: 'command in a running machine, round trip',
       rounds: Number(flags.rounds ?? 10),
-      repeats: 10,
+      repeats: 20,
       goals: { 'docker exec': 0.1 },
       contenders: [
         { name: 'alcove', run: () => timed(() => vm.exec({ command: noOp })) },
