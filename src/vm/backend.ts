@@ -36,11 +36,15 @@ export interface VmBackend {
   create(request: CreateRequest, options?: BackendCallOptions): Promise<BackendVm>;
   /** Makes a VM that is not running, from a snapshot's bytes; a later `start` continues memory where the snapshot has it. The snapshot is not changed and may be restored any number of times, also at once. */
   restore(request: RestoreRequest, options?: BackendCallOptions): Promise<BackendVm>;
-  /** Finds a VM again after a restart of the engine: adopts what runs, ends what is half-made, and says what is there. */
+  /**
+   * Finds a VM again after a restart of the engine: adopts what runs, ends what is half-made, and says what is there. A machine
+   * that runs and does not answer is left alone, with `VmFailed`: a later call may find it well.
+   */
   recover(request: RecoverRequest, options?: BackendCallOptions): Promise<BackendVm>;
   /**
    * Ends everything this backend ever started for `id` in this state directory, without a handle: for directories
-   * that no row knows. Idempotent.
+   * that no row knows, and for a machine that is there but that `recover` cannot reach (`VmFailed`). What lies in `dir` stays,
+   * the disk too: a later `recover` finds the VM off. Idempotent.
    */
   reap(request: { id: string; dir: string }): Promise<void>;
 }

@@ -1,10 +1,10 @@
-import { isAlcoveError } from '../errors.ts';
+import { cancelled, isAlcoveError } from '../errors.ts';
 import type { BackendVm } from './backend.ts';
 import type { JournalOp } from './journal.ts';
 import type { Machine } from './machine.ts';
 import { reconcileVm } from './reconcile-vm.ts';
 import { vmDied } from './run.ts';
-import { attach, beginJournal, type RuntimeContext } from './runtime-context.ts';
+import { attach, beginJournal, type RuntimeContext, vmDir } from './runtime-context.ts';
 import { statusAfter, statusOf, type VmCall, vmNotFound } from './transitions.ts';
 import type { VmStatus } from './vm.ts';
 import type { VmRecord } from './vm-records.ts';
@@ -35,7 +35,7 @@ export async function onTurn<T>(
     id,
     `${call} of VM ${id}`,
     async () => {
-      const record = await settledRecord(context, id);
+      const record = await recordForCall(context, id, call);
       const to = statusAfter(id, record?.status, call);
       if (!record) throw vmNotFound(id);
       // A stop is not told: the machine's end is what it wants.
@@ -56,6 +56,20 @@ export async function onTurn<T>(
   }
 }
 
+/** A stop goes on where mending finds a machine that does not answer: it is what ends such a one. */
+async function recordForCall(
+  context: RuntimeContext,
+  id: string,
+  call: VmCall,
+): Promise<VmRecord | undefined> {
+  try {
+    return await settledRecord(context, id);
+  } catch (error) {
+    if (call !== 'stop' || !isAlcoveError(error, 'VmFailed')) throw error;
+    return context.vms.find(id);
+  }
+}
+
 /** A VM's row, after mending what an earlier call could not finish. */
 export async function settledRecord(context: RuntimeContext, id: string): Promise<VmRecord | undefined> {
   const record = context.vms.find(id);
@@ -64,6 +78,25 @@ export async function settledRecord(context: RuntimeContext, id: string): Promis
   if (unfinished.length === 0) return record;
   for (const sentence of await reconcileVm(context, record, unfinished)) context.warn(sentence);
   return context.vms.find(id);
+}
+
+/**
+ * Ends by force, its disk kept, what runs for a VM whose machine does not answer when it is looked for; so that one that stays
+ * silent can be stopped. Does nothing for a VM that is found.
+ */
+export async function endSilentMachine(
+  context: RuntimeContext,
+  record: VmRecord,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    await attach(context, record);
+  } catch (error) {
+    if (!isAlcoveError(error, 'VmFailed')) throw error;
+    if (signal?.aborted) throw cancelled(`stopping VM ${record.id}`, signal);
+    context.warn(`VM ${record.id} is ended by force: ${error.message}`);
+    await context.backends.named(record.backend).reap({ id: record.id, dir: vmDir(context, record.id) });
+  }
 }
 
 /** One journalled call that changes a VM's status: intent, physical work, row. */

@@ -1,6 +1,6 @@
 import type { GuestNetwork } from '../guest/index.ts';
 import type { BackendCallOptions } from './backend.ts';
-import { changeStatus, onTurn } from './change-status.ts';
+import { changeStatus, endSilentMachine, onTurn } from './change-status.ts';
 import { type RuntimeContext, requireCapability } from './runtime-context.ts';
 import type { VmRecord } from './vm-records.ts';
 import { invalidInput } from './vm-spec.ts';
@@ -44,6 +44,7 @@ export async function stopVm(context: RuntimeContext, id: string, options: StopO
   if (!Number.isFinite(graceMs) || graceMs < 0) throw invalidInput('graceMs', 'must be 0 or more');
   return onTurn(context, id, 'stop', options.signal, async (turn) => {
     if (memory) await requireOf(context, turn.record, 'memorySnapshots');
+    else await endSilentMachine(context, turn.record, options.signal);
     return changeStatus(context, turn, 'stop', (vm) => vm.stop({ graceMs, ...(memory && { memory }) }, rest));
   });
 }

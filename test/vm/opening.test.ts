@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
+import { AlcoveError } from '../../src/errors.ts';
 import { openFixture } from './runtime-fixture.ts';
 
 test('opening looks only at VMs that ran', async () => {
@@ -35,6 +36,27 @@ test('a VM that can never be found again can still be destroyed', async () => {
   await expect(runtime.stop('a')).rejects.toThrow('out of luck');
   await runtime.destroy('a');
   expect(fixture.backend.running).toEqual([]);
+});
+
+test('a VM whose machine stays silent keeps its status, and a stop ends it by force with its disk kept', async () => {
+  await using fixture = await openFixture();
+  await fixture.runtime.create({ id: 'a', image: 'builtin' });
+  await fixture.runtime.start('a');
+  await fixture.runtime.exec('a', { command: 'write /root/note kept' });
+  await fixture.runtime.exec('a', { command: 'sync' });
+  const silent = new AlcoveError('VmFailed', 'a runs, but does not answer');
+  fixture.backend.fail('recover.begin', silent, { times: 3 });
+  const runtime = await fixture.reopen();
+  expect(runtime.mended).toEqual(['VM a: could not be found again: a runs, but does not answer']);
+  await expect(runtime.exec('a', { command: 'echo' })).rejects.toBe(silent);
+  expect(await runtime.get('a')).toMatchObject({ status: 'running' });
+  expect(fixture.backend.running).toEqual(['a']);
+  expect(await runtime.stop('a')).toMatchObject({ status: 'stopped' });
+  expect(fixture.warnings).toEqual(['VM a is ended by force: a runs, but does not answer']);
+  expect(fixture.backend.running).toEqual([]);
+  expect(runtime.capacity.taken.memoryMiB).toBe(0);
+  await runtime.start('a');
+  expect((await runtime.exec('a', { command: 'cat /root/note' })).stdout).toBe('kept');
 });
 
 test('a VM whose image is gone says so when it is needed, and can be destroyed', async () => {

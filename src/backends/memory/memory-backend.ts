@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { AlcoveError } from '../../errors.ts';
 import { type Clock, systemClock } from '../../host/index.ts';
 import type {
@@ -195,6 +196,8 @@ export class MemoryBackend implements VmBackend {
     await this.#pass('reap.begin', request.id, undefined);
     await this.#pass('reap.middle', request.id, undefined);
     this.#world.powerOff(request.dir, 'nobody knew it');
+    const disk = this.#world.leftDisks.get(request.dir);
+    if (disk && existsSync(request.dir)) await this.#onDisk(storeMachine(request.dir, { format: 1, disk }));
     this.#world.leftDisks.delete(request.dir);
     this.#world.consoles.delete(request.dir);
     await this.#pass('reap.end', request.id, undefined);

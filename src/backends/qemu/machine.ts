@@ -65,7 +65,12 @@ export class Machine {
         },
       });
       // Their directory is private already; they need not rely on it.
-      for (const path of [places.qmpSocket, places.agentSocket]) await chmod(path, 0o600);
+      try {
+        for (const path of [places.qmpSocket, places.agentSocket]) await chmod(path, 0o600);
+      } catch (error) {
+        qmp[Symbol.dispose]();
+        throw error;
+      }
       return new Machine(options, qmp, shutdown.promise);
     } catch (cause) {
       if (options.signal?.aborted || isAlive(process)) throw cause;

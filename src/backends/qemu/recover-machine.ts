@@ -1,21 +1,27 @@
-import type { Clock } from '../../host/index.ts';
+import { AlcoveError } from '../../errors.ts';
+import { type Clock, isAlive, type ProcessIdentity } from '../../host/index.ts';
 import type { ConsoleLog } from './console-log.ts';
 import { removeTop } from './disk-layers.ts';
+import { waitForEnd } from './end-process.ts';
 import { Machine } from './machine.ts';
 import { diskDevice, layerFile, layerNode } from './machine-args.ts';
-import { queryRunState, queryTopNode } from './qmp-commands.ts';
+import { type QmpRunState, queryRunState, queryTopNode } from './qmp-commands.ts';
 import { readRunRecord } from './run-record.ts';
 import type { DiskOwner } from './snapshot-vm.ts';
 import { sweep, vmProcesses } from './sweep.ts';
 
 /** For the monitor of a process that was left alone to answer. */
 const answerMs = 5000;
+/** For a process whose monitor connection broke to be seen to end. */
+export const endingMs = 1000;
 
 /**
  * Looks for the machine of a VM after a restart of the engine. One that was set up is taken over; one that was still
- * booting, has ended, or does not answer on its monitor is ended and cleared away.
+ * booting, has ended, or can never be controlled again is ended and cleared away. One that is only silent, as on a host
+ * with no time for it, runs on.
  *
  * @returns `undefined` when the VM is off
+ * @throws AlcoveError `VmFailed` when its process runs and does not answer; the next try may find it well
  */
 export async function recoverMachine(
   owner: DiskOwner,
@@ -26,18 +32,69 @@ export async function recoverMachine(
   const run = readRunRecord(places.runPath);
   const [process, ...others] = vmProcesses(places);
   if (process && others.length === 0 && run?.phase === 'ready') {
-    const machine = await Machine.connect({ process, places, console, clock, timeoutMs: answerMs }).catch(
-      () => undefined, // It does not answer: it is of no use to anybody, and is ended below.
-    );
-    const state = machine && (await queryRunState(machine.qmp).catch(() => undefined));
+    const machine = await connect(process, owner, console, clock);
+    const state = machine && (await stateOf(machine, owner, clock));
     if (machine && (state === 'running' || state === 'paused')) {
-      await agreeOnTop(owner, machine);
+      try {
+        await agreeOnTop(owner, machine);
+      } catch (error) {
+        await machine.release(); // QEMU hears one client at a time: kept open, this one would shut the next out.
+        throw error;
+      }
       return machine;
     }
     await machine?.finish(); // Keeps the console of a guest that ended while nobody looked.
   }
   await sweep(places, clock);
   return undefined;
+}
+
+/** @returns `undefined` when the process has ended, or nobody can ever connect to it again */
+async function connect(
+  process: ProcessIdentity,
+  { places }: DiskOwner,
+  console: ConsoleLog,
+  clock: Clock,
+): Promise<Machine | undefined> {
+  try {
+    return await Machine.connect({ process, places, console, clock, timeoutMs: answerMs });
+  } catch (cause) {
+    if (!isAlive(process) || socketIsGone(cause)) return undefined;
+    throw silent(process, places.id, cause);
+  }
+}
+
+/** @returns `undefined` when the process has ended */
+async function stateOf(
+  machine: Machine,
+  { places }: DiskOwner,
+  clock: Clock,
+): Promise<QmpRunState | undefined> {
+  try {
+    return await queryRunState(machine.qmp);
+  } catch (cause) {
+    if (await waitForEnd(machine.process, endingMs, clock)) return undefined;
+    await machine.release();
+    throw silent(machine.process, places.id, cause);
+  }
+}
+
+/** No such file, or nobody behind it. Too many who wait to be heard (`EAGAIN`) are another matter. */
+function socketIsGone(error: unknown): boolean {
+  const { code, cause } = error as { code?: unknown; cause?: { code?: unknown } };
+  return [code, cause?.code].some((errno) => errno === 'ENOENT' || errno === 'ECONNREFUSED');
+}
+
+function silent({ pid }: ProcessIdentity, id: string, cause: unknown): AlcoveError<'VmFailed'> {
+  return new AlcoveError(
+    'VmFailed',
+    `the QEMU process ${pid} of ${id} runs, but does not answer on its monitor`,
+    {
+      cause,
+      remedy:
+        'Try again when the host is less busy; or stop the VM, which ends it by force when it stays silent.',
+    },
+  );
 }
 
 /** A crash between writing down a new top and QEMU's change to it leaves QEMU on the one before: then that is the top. */
