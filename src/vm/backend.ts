@@ -135,7 +135,7 @@ export interface BackendVm {
   readonly id: string;
   /** Current handle; read by the runtime after every call. */
   readonly handle: BackendHandle;
-  /** The truth as far as it can be seen now. */
+  /** The truth as far as it can be seen now. A machine that runs and does not say how it is is not `off`: `VmFailed`, and the VM keeps its status. */
   observe(): Promise<PhysicalState>;
   /**
    * Boots (or continues kept memory) and resolves when commands can run. Own deadline; on failure nothing runs.

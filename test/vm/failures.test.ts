@@ -1,7 +1,9 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { MemoryPoint } from '../../src/backends/memory/index.ts';
+import { MemoryVm } from '../../src/backends/memory/memory-vm.ts';
+import { AlcoveError } from '../../src/errors.ts';
 import { openFixture, type RuntimeFixture } from './runtime-fixture.ts';
 
 const points = ['begin', 'middle', 'end'] as const;
@@ -55,6 +57,19 @@ describe('a call that fails', () => {
     expect(backend.running).toEqual(status === 'running' ? ['vm'] : []);
     await runtime.destroy('vm');
     expect(readdirSync(join(fixture.root, 'vms'))).toEqual([]);
+  });
+
+  test('when nobody can say what became of it, the VM keeps its status, and can be stopped', async () => {
+    await using fixture = await running();
+    const { runtime, backend } = fixture;
+    const silent = new AlcoveError('VmFailed', 'no answer');
+    backend.fail('pause.end', silent);
+    using _observe = vi.spyOn(MemoryVm.prototype, 'observe').mockRejectedValue(silent);
+    await expect(runtime.pause('vm')).rejects.toBe(silent);
+    expect(await runtime.get('vm')).toMatchObject({ status: 'running' });
+    await expect(runtime.exec('vm', { command: 'echo' })).rejects.toBe(silent);
+    expect(await runtime.stop('vm')).toMatchObject({ status: 'stopped' });
+    expect(backend.running).toEqual([]);
   });
 
   test('destroy can be repeated until it succeeds', async () => {

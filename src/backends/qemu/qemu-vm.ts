@@ -14,12 +14,13 @@ import type { AcceleratorChoice } from './accelerator.ts';
 import { bootMachine } from './boot-machine.ts';
 import { ConsoleLog } from './console-log.ts';
 import { checkLayers } from './disk-layers.ts';
+import { waitForEnd } from './end-process.ts';
 import { type GuestConnector, GuestLine } from './guest-line.ts';
 import { pauseMachine, type RunningMachine, resumeMachine, shutDownGuest } from './guest-power.ts';
 import type { Machine } from './machine.ts';
 import type { QemuHost } from './probe-host.ts';
-import { queryRunState } from './qmp-commands.ts';
-import { recoverMachine } from './recover-machine.ts';
+import { type QmpRunState, queryRunState } from './qmp-commands.ts';
+import { endingMs, recoverMachine } from './recover-machine.ts';
 import { readRunRecord } from './run-record.ts';
 import { diskSnapshotManifest } from './snapshot-manifest.ts';
 import { type DiskOwner, exportSnapshot, freezeDiskLive, freezeDiskOff } from './snapshot-vm.ts';
@@ -119,7 +120,7 @@ export class QemuVm implements BackendVm, DiskOwner {
       await this.#cleared();
       return 'off';
     }
-    switch (await queryRunState(running.machine.qmp).catch(() => 'gone' as const)) {
+    switch (await this.#runState(running.machine)) {
       case 'running':
         return 'running';
       case 'paused':
@@ -128,6 +129,16 @@ export class QemuVm implements BackendVm, DiskOwner {
         return 'paused';
       default:
         return 'off'; // Its end is on the way to whoever listens.
+    }
+  }
+
+  /** @throws AlcoveError `VmFailed` of a machine that does not say and has not ended: nobody knows then */
+  async #runState({ process, qmp }: Machine): Promise<QmpRunState | 'gone'> {
+    try {
+      return await queryRunState(qmp);
+    } catch (error) {
+      if (await waitForEnd(process, endingMs, this.#context.clock)) return 'gone';
+      throw error;
     }
   }
 

@@ -141,6 +141,32 @@ describe('a machine that is looked for after a restart', () => {
     await vm.release();
   });
 
+  it('is not off when it falls silent, but when its process has ended; and can be stopped all the same', async () => {
+    const now: Record<string, unknown> = { ...well };
+    monitor(now);
+    const vm = await recover();
+    delete now['query-status'];
+    await expect(vm.observe()).rejects.toMatchObject({ code: 'VmFailed' });
+    expect(lives()).toBe(true);
+    Object.assign(now, well);
+    expect(await vm.observe()).toBe('running');
+    delete now['query-status'];
+    await vm.stop({ graceMs: 100 });
+    expect(await vm.observe()).toBe('off');
+    await expect.poll(lives).toBe(false);
+  });
+
+  it('is off when its process ends while it is asked', async () => {
+    const now: Record<string, unknown> = { ...well };
+    monitor(now);
+    const vm = await recover();
+    delete now['query-status'];
+    const asking = vm.observe();
+    process_.kill('SIGKILL');
+    expect(await asking).toBe('off');
+    await vm.destroy();
+  });
+
   it('is ended when nobody can connect to it any more', async () => {
     const vm = await recover();
     expect(await vm.observe()).toBe('off');
