@@ -128,11 +128,15 @@ export async function changeStatus(
   }
 }
 
-/** After a call that failed: records what is physically there, so that status and truth do not part. */
+/**
+ * After a call that failed: records what is physically there, so that status and truth do not part.
+ *
+ * @param seq the call's intent, which ends with it; `undefined` when it stays, to be finished later
+ */
 export async function recordTruth(
   context: RuntimeContext,
   id: string,
-  seq: number,
+  seq: number | undefined,
   vm: BackendVm | undefined,
   error: unknown,
 ): Promise<void> {
@@ -140,7 +144,7 @@ export async function recordTruth(
     const record = context.vms.find(id);
     if (!record) return;
     if (!vm) {
-      context.journal.end(seq); // Nothing was touched: the VM was not even found.
+      if (seq !== undefined) context.journal.end(seq); // Nothing was touched: the VM was not even found.
       if (record.status === 'created' || record.status === 'stopped') context.admission.releaseMemory(id);
       return;
     }
@@ -155,7 +159,7 @@ export async function recordTruth(
 function recordStatus(
   context: RuntimeContext,
   id: string,
-  seq: number,
+  seq: number | undefined,
   status: VmStatus,
   reason: string | undefined,
   vm: BackendVm,
@@ -164,7 +168,7 @@ function recordStatus(
   context.database.transact(() => {
     if (status !== before) context.vms.setStatus(id, status, reason, context.clock.now());
     context.vms.setHandle(id, vm.handle);
-    context.journal.end(seq);
+    if (seq !== undefined) context.journal.end(seq);
   });
   if (status !== 'running' && status !== 'paused') context.admission.releaseMemory(id);
 }

@@ -11,7 +11,8 @@ import type { VmRecord } from './vm-records.ts';
 
 /**
  * Ends a VM and removes what it had; its snapshots stay. Works from every state, after a failed call too, and cannot be
- * cancelled once it has begun.
+ * cancelled once it has begun. One that fails once the machine is ended stays intended: nobody knows what is left of the disk, so
+ * the next call on the VM, of whatever kind, or the next opening finishes it.
  */
 export async function destroyVm(
   context: RuntimeContext,
@@ -27,10 +28,13 @@ export async function destroyVm(
       if (!record) throw vmNotFound(id);
       const unfinished = context.journal.entriesOf(id);
       const seq = await beginJournal(context, { op: 'destroy', vmId: id });
+      let revocable: number | undefined = seq; // Until files go: then there is no way back.
       try {
-        await removeVm(context, record, [...unfinished, { seq, op: 'destroy', vmId: id }]);
+        await endMachine(context, record);
+        revocable = undefined;
+        await removeFiles(context, record, [...unfinished, { seq, op: 'destroy', vmId: id }]);
       } catch (error) {
-        await recordTruth(context, id, seq, context.machines.of(id).vm, error);
+        await recordTruth(context, id, revocable, context.machines.of(id).vm, error);
         throw error;
       }
     },
@@ -45,9 +49,17 @@ export async function removeVm(
   record: VmRecord,
   unfinished: readonly JournalEntry[],
 ): Promise<void> {
+  await endMachine(context, record);
+  await removeFiles(context, record, unfinished);
+}
+
+async function removeFiles(
+  context: RuntimeContext,
+  record: VmRecord,
+  unfinished: readonly JournalEntry[],
+): Promise<void> {
   const { id } = record;
   const dir = vmDir(context, id);
-  await endMachine(context, record, dir);
   await context.at('destroy.ended');
   try {
     await rm(dir, { recursive: true, force: true });
@@ -67,13 +79,13 @@ export async function removeVm(
   await context.at('destroy.committed');
 }
 
-async function endMachine(context: RuntimeContext, record: VmRecord, dir: string): Promise<void> {
+async function endMachine(context: RuntimeContext, record: VmRecord): Promise<void> {
   let vm: BackendVm;
   try {
     ({ vm } = await attach(context, record));
   } catch {
     // What cannot be found again can still be ended: `reap` needs nothing but its name.
-    await context.backends.named(record.backend).reap({ id: record.id, dir });
+    await context.backends.named(record.backend).reap({ id: record.id, dir: vmDir(context, record.id) });
     return;
   }
   await vm.destroy();

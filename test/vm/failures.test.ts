@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import type { MemoryPoint } from '../../src/backends/memory/index.ts';
@@ -70,6 +70,40 @@ describe('a call that fails', () => {
     await expect(runtime.exec('vm', { command: 'echo' })).rejects.toBe(silent);
     expect(await runtime.stop('vm')).toMatchObject({ status: 'stopped' });
     expect(backend.running).toEqual([]);
+  });
+
+  /** Ends the machine, removes a part of its directory, and fails there once. */
+  async function halfDestroyed(): Promise<RuntimeFixture> {
+    let times = 1;
+    const fixture = await openFixture({
+      failpoint: async (name) => {
+        if (name !== 'destroy.ended' || times-- <= 0) return;
+        for (const file of readdirSync(join(fixture.root, 'vms', 'vm')))
+          rmSync(join(fixture.root, 'vms', 'vm', file), { recursive: true });
+        throw new Error('no luck');
+      },
+    });
+    await fixture.runtime.create({ id: 'vm', image: 'builtin' });
+    await fixture.runtime.start('vm');
+    await expect(fixture.runtime.destroy('vm')).rejects.toThrow('no luck');
+    return fixture;
+  }
+
+  async function expectDestroyed({ root, runtime, database }: RuntimeFixture): Promise<void> {
+    expect(await runtime.get('vm')).toMatchObject({ status: 'destroyed' });
+    expect(readdirSync(join(root, 'vms'))).toEqual([]);
+    expect(database.prepare('SELECT * FROM vm_journal').all()).toEqual([]);
+    expect(runtime.capacity.taken).toEqual({ vms: 0, memoryMiB: 0, diskMiB: 0 });
+  }
+
+  test.for<[string, (fixture: RuntimeFixture) => Promise<unknown>]>([
+    ['the next destroy', ({ runtime }) => runtime.destroy('vm')],
+    ['the next opening', (fixture) => fixture.reopen()],
+    ['whatever else is called', ({ runtime }) => expect(runtime.start('vm')).rejects.toThrow('destroyed')],
+  ])('destroy with half of the files gone is finished by %s', async ([, next]) => {
+    await using fixture = await halfDestroyed();
+    await next(fixture);
+    await expectDestroyed(fixture);
   });
 
   test('destroy can be repeated until it succeeds', async () => {
