@@ -50,10 +50,13 @@ export async function openAlcove(options: OpenOptions = {}): Promise<Alcove> {
   }
 }
 
-/** Every backend whose VMs may lie in this state directory; the fake one only where it is asked for. */
+/**
+ * Every backend whose VMs may lie in this state directory, so that whatever is found there is known to whom it belongs to; the fake
+ * one only where it is asked for.
+ */
 function backendsOf(config: Config, stateDir: StateDir): VmBackend[] {
-  if (config.backend === 'memory') return [new MemoryBackend()];
-  return [createQemuBackend({ stateDir, accel: config.qemu.accel })];
+  const qemu = createQemuBackend({ stateDir, accel: config.qemu.accel });
+  return config.backend === 'memory' ? [new MemoryBackend(), qemu] : [qemu];
 }
 
 function limitsOf({ limits }: Config) {
