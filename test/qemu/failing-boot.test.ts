@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { Machine } from '../../src/backends/qemu/machine.ts';
 import { trialBoot } from '../../src/backends/qemu/trial-boot.ts';
 import { systemClock } from '../../src/host/index.ts';
 import { startRequest } from './in-guest.ts';
@@ -30,6 +31,19 @@ describe('a machine that does not come up', () => {
       code: 'VmFailed',
       message: expect.stringContaining('400 ms'),
     });
+    fixture.expectNothingLeft();
+  });
+
+  test('with a process that does not end at once: says why it failed, and ends it yet', async () => {
+    using finish = vi.spyOn(Machine.prototype, 'finish').mockRejectedValue(new Error('it does not end'));
+    const backend = fixture.backend({ bootTimeoutMs: 1500 });
+    const vm = await backend.create(fixture.request('clinging'));
+    await expect(vm.start(startRequest())).rejects.toMatchObject({
+      code: 'VmFailed',
+      message: expect.stringContaining('1500 ms'),
+    });
+    expect(finish).toHaveBeenCalledOnce();
+    expect(await vm.observe()).toBe('off');
     fixture.expectNothingLeft();
   });
 

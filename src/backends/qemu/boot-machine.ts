@@ -31,7 +31,7 @@ export interface BootedMachine {
 
 /**
  * Boots a machine until its guest takes commands. The guest executes nothing before QEMU's confinement was looked at. On
- * failure nothing is left but the logs.
+ * failure nothing is left but the logs, unless QEMU cannot be killed: then a later sweep has to tell.
  *
  * @throws AlcoveError `VmFailed` with the console's last lines, `Cancelled`, `BackendUnavailable`, `ToolMissing`
  */
@@ -57,8 +57,8 @@ export async function bootMachine(
     late.abort();
     const channel = await attempt.connecting?.catch(() => undefined);
     await channel?.[Symbol.asyncDispose]();
-    await attempt.machine?.finish('kill');
-    await sweep(plan.places, clock);
+    await attempt.machine?.finish('kill').catch(() => undefined); // The sweep tries again.
+    await sweep(plan.places, clock).catch(() => undefined); // So does the VM's next call, and tells.
     throw error;
   } finally {
     stopTimer();

@@ -169,7 +169,11 @@ export class QemuVm implements BackendVm, DiskOwner {
         timeoutMs: this.#context.bootTimeoutMs,
       },
       options,
-    );
+    ).catch((error: unknown) => {
+      this.#clearing = Promise.reject(error); // Whether all is gone is looked at once more by the next call.
+      this.#clearing.catch(() => undefined);
+      throw error;
+    });
     this.#attach(booted.machine, booted.console, booted.channel);
   }
 
