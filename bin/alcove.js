@@ -1,4 +1,6 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --max-semi-space-size=2
+// Output passes through in chunks that die young: a small young generation keeps a run of gigabytes under 110 MB, where
+// V8's default lets 160 MB come together.
 // Starts the CLI. This file must run on Nodes that are too old for the rest, to be able to say so: no syntax and no module
 // younger than Node 14.
 import { spawn } from 'node:child_process';
@@ -45,9 +47,13 @@ function runWith(node) {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'];
   // Before the other starts: a signal that came between would end this one and leave the other alone.
   for (const signal of signals) process.on(signal, () => child.kill(signal));
-  const child = spawn(node, [fileURLToPath(import.meta.url)].concat(process.argv.slice(2)), {
-    stdio: 'inherit',
-  });
+  const child = spawn(
+    node,
+    ['--max-semi-space-size=2', fileURLToPath(import.meta.url)].concat(process.argv.slice(2)),
+    {
+      stdio: 'inherit',
+    },
+  );
   child.on('error', (error) => fail(`cannot start ${node}: ${error.message}`, 'npm install'));
   child.on('exit', (code, signal) => {
     if (signal === null) process.exit(code);

@@ -82,7 +82,7 @@ async function step(title: string, work: () => unknown): Promise<void> {
 /** Runs the CLI of this clone, showing the command as a user would type it; ends the quickstart when it exits otherwise than expected. */
 function alcove(args: string[], expected = 0): Promise<string> {
   say(`$ alcove ${args.map((a) => (/^[\w@%+=:,./-]+$/.test(a) ? a : `'${a}'`)).join(' ')}`);
-  return shell([process.execPath, join(root, 'bin/alcove.js'), ...args], expected);
+  return shell([join(root, 'bin/alcove.js'), ...args], expected);
 }
 
 async function shell([command = '', ...args]: string[], expected = 0): Promise<string> {

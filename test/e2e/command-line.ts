@@ -29,7 +29,7 @@ export class CommandLine implements AsyncDisposable {
 
   /** Runs `alcove ARGS` to its end. */
   async run(args: readonly string[], options: CliOptions = {}): Promise<Ended> {
-    const child = spawn(process.execPath, [program, ...args], {
+    const child = spawn(program, args, {
       env: { ...process.env, ALCOVE_STATE_DIR: this.stateDir, NO_COLOR: '1', ...options.env },
       stdio: ['pipe', 'pipe', 'pipe'],
     });
