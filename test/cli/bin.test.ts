@@ -75,7 +75,7 @@ test('an old Node without another one at hand is told so', () => {
 });
 
 test('an old Node hands over to the one of the clone: arguments, streams, exit code', () => {
-  const bundledNode = { version: '24.1.0', script: 'shift; cat; echo "$@"; exit 9' };
+  const bundledNode = { version: '24.1.0', script: 'shift 2; cat; echo "$@"; exit 9' };
   const root = clone({ main: '', bundledNode });
   const old = pretending(root, '20.1.0');
   const args = [...old, join(root, 'bin/alcove.js'), 'a', 'b c'];
