@@ -116,7 +116,7 @@ describe('assignments', () => {
 
 describe('copies', () => {
   test.each([
-    ['./src:/work', './src', '/work'],
+    ['./src:/job', './src', '/job'],
     ['a:b:/c', 'a:b', '/c'],
     ['C:/x:/y', 'C:/x', '/y'],
   ])('in: %s', (text, hostPath, guestPath) => {
@@ -124,13 +124,13 @@ describe('copies', () => {
   });
 
   test.each([
-    ['/work/out:./out', '/work/out', './out'],
+    ['/job/out:./out', '/job/out', './out'],
     ['/a:b:c', '/a', 'b:c'],
   ])('out: %s', (text, guestPath, hostPath) => {
     expect(parseCopyOut('--copy-out', text)).toEqual({ hostPath, guestPath });
   });
 
-  test.each(['src', 'src:work', ':/work'])('in: %j is refused', (text) => {
+  test.each(['src', 'src:work', ':/job'])('in: %j is refused', (text) => {
     expect(refusal('--copy-in', () => parseCopyIn('--copy-in', text))).toContain('is not SRC:DST');
   });
 

@@ -31,7 +31,7 @@ export interface CopyOutOptions extends CallOptions {
  *
  * @throws AlcoveError `HostFile`, `GuestFile`, `InvalidInput`, `Cancelled`, `GuestUnreachable`
  * @example
- * await copyIn(guest, './src/.', '/work');
+ * await copyIn(guest, './src/.', '/job');
  */
 export async function copyIn(
   guest: WithFiles,

@@ -84,7 +84,7 @@ test.each([['plain'], ['tty']])(
   'run copies in before the command and out after it, whatever its exit (%s)',
   async (kind) => {
     const { run, alcove } = testCli();
-    const unpacked = withGuestFiles(alcove, { '/': 'directory', '/work': 'directory', '/work/out': 'file' });
+    const unpacked = withGuestFiles(alcove, { '/': 'directory', '/job': 'directory', '/job/out': 'file' });
     const dir = folder();
     mkdirSync(join(dir, 'src'));
     writeFileSync(join(dir, 'src', 'a'), '1');
@@ -92,12 +92,12 @@ test.each([['plain'], ['tty']])(
       expect(unpacked, 'before the command').toHaveLength(1);
       return 3;
     };
-    const copies = ['--copy-in', `${dir}/src:/work`, '--copy-out', `/work/out:${dir}/result`];
+    const copies = ['--copy-in', `${dir}/src:/job`, '--copy-out', `/job/out:${dir}/result`];
     const flags = kind === 'tty' ? ['-t', ...copies] : copies;
     expect(await run('run', ...flags, '--', 'make')).toBe(3);
-    expect(unpacked[0]?.[0]).toBe('/work');
+    expect(unpacked[0]?.[0]).toBe('/job');
     expect(unpacked[0]?.[1].map((name) => name.replace(/\/$/, ''))).toContain('src/a');
-    expect(readFileSync(join(dir, 'result'), 'utf8')).toBe('bytes of /work/out');
+    expect(readFileSync(join(dir, 'result'), 'utf8')).toBe('bytes of /job/out');
   },
 );
 

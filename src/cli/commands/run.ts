@@ -49,7 +49,7 @@ export function addRunCommand(parent: Command, cli: Cli): void {
     ['alcove run -it -- /bin/sh', 'On a terminal.'],
     ['alcove run --timeout 10s -- sleep 60', 'Exits with 124 after ten seconds.'],
     [
-      'alcove run --copy-in ./src:/work --copy-out /work/out:./out -w /work -- ./build.sh',
+      'alcove run --copy-in ./src:/job --copy-out /job/out:./out -w /job -- ./build.sh',
       'Copies a folder in, and what was made out.',
     ],
   ]);
