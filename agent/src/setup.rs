@@ -106,10 +106,10 @@ fn mount_root(request: &Request) -> Result<OwnedFd, Failure> {
                 .map_err(failed(format!("cannot mount {image} as squashfs")))?;
             mount_disk(UPPER)?;
             make_dir(&format!("{UPPER}/upper"))?;
-            make_dir(&format!("{UPPER}/job"))?;
+            make_dir(&format!("{UPPER}/work"))?;
             // redirect_dir: without it, renaming a directory of the image fails with EXDEV, which few programs expect.
             let options =
-                format!("lowerdir={LOWER},upperdir={UPPER}/upper,workdir={UPPER}/job,redirect_dir=on");
+                format!("lowerdir={LOWER},upperdir={UPPER}/upper,workdir={UPPER}/work,redirect_dir=on");
             sys::mount("overlay", ROOT, "overlay", 0, &options)
                 .map_err(failed("cannot mount the overlay"))?;
             UPPER
