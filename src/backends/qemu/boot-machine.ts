@@ -150,6 +150,8 @@ async function explain(
   };
   if (cause instanceof EndedWhileBooting) return failed(cause.message);
   if (isAlcoveError(cause, 'BackendUnavailable') || isAlcoveError(cause, 'ToolMissing')) return cause;
+  // Whatever was asked of a QEMU that died failed first; why it died is the better answer.
+  if (attempt.machine?.qmp.isOpen === false && !late.aborted) return failed(await attempt.machine.ended);
   await attempt.machine?.readConsole().catch(() => undefined); // QEMU may be gone; then there is no more to read.
   if (late.aborted) return failed(`its guest did not answer within ${request.timeoutMs} ms`);
   return failed(cause instanceof Error ? cause.message : String(cause));

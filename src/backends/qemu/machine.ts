@@ -11,6 +11,8 @@ import { QmpConnection, type QmpEvent } from './qmp-connection.ts';
 import type { VmPlaces } from './vm-places.ts';
 
 const logWatchMs = 30_000;
+/** For a process whose monitor connection broke to be seen to end. */
+export const endingMs = 1000;
 
 export interface MachineOptions {
   process: ProcessIdentity;
@@ -73,7 +75,8 @@ export class Machine {
       }
       return new Machine(options, qmp, shutdown.promise);
     } catch (cause) {
-      if (options.signal?.aborted || isAlive(process)) throw cause;
+      // A process that is ending closes its socket before it can be seen to have ended.
+      if (options.signal?.aborted || !(await waitForEnd(process, endingMs, clock))) throw cause;
       const said = lastLogLines(places.logPath);
       throw new AlcoveError(
         'VmFailed',
@@ -160,7 +163,7 @@ export class Machine {
   async #describeDeath(error: Error): Promise<string> {
     const { clock, exit, places } = this.#options;
     if (this.#released === 'yes') return 'it was let go';
-    if (!(await waitForEnd(this.process, 1000, clock)))
+    if (!(await waitForEnd(this.process, endingMs, clock)))
       return `the monitor connection to its QEMU process broke: ${error.message}`;
     const how = exit ? ` (${await exit})` : '';
     const said = lastLogLines(places.logPath);

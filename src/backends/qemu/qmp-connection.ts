@@ -71,6 +71,10 @@ export class QmpConnection implements Disposable {
     }
   }
 
+  get isOpen(): boolean {
+    return !this.#socket.destroyed;
+  }
+
   /** Runs one command. @returns what QEMU returned, unchecked */
   async execute(
     command: string,

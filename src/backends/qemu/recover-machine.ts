@@ -3,7 +3,7 @@ import { type Clock, isAlive, type ProcessIdentity } from '../../host/index.ts';
 import type { ConsoleLog } from './console-log.ts';
 import { removeTop } from './disk-layers.ts';
 import { waitForEnd } from './end-process.ts';
-import { Machine } from './machine.ts';
+import { endingMs, Machine } from './machine.ts';
 import { diskDevice, layerFile, layerNode } from './machine-args.ts';
 import { type QmpRunState, queryRunState, queryTopNode } from './qmp-commands.ts';
 import { readRunRecord } from './run-record.ts';
@@ -12,8 +12,6 @@ import { sweep, vmProcesses } from './sweep.ts';
 
 /** For the monitor of a process that was left alone to answer. */
 const answerMs = 5000;
-/** For a process whose monitor connection broke to be seen to end. */
-export const endingMs = 1000;
 
 /**
  * Looks for the machine of a VM after a restart of the engine. One that was set up is taken over; one that was still
