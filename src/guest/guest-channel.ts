@@ -38,9 +38,27 @@ export interface GuestChannel extends AsyncDisposable {
   /** A TCP connection to `127.0.0.1:port` inside the guest. `GuestFile` with errno `ECONNREFUSED` when nobody listens. */
   dial(port: number, options?: CallOptions): Promise<GuestConnection>;
 
-  /** Flushes and freezes the guest's writable filesystems until {@link thaw}; the guest thaws by itself after `maxMs`. */
-  freeze(options?: CallOptions & { maxMs?: number }): Promise<void>;
+  /**
+   * Flushes and freezes the guest's writable filesystems until {@link thaw}; the guest thaws by itself after `maxMs`.
+   *
+   * With `processes: 'freeze'` every process of every command stands still too, and the guest is *sealed*: calls that
+   * need it going wait inside the guest. A sealed guest whose line was lost, as that of every copy made of it is,
+   * goes on by {@link renew} alone: no process of a copy runs on before its randomness and identity are its own.
+   */
+  freeze(options?: CallOptions & { maxMs?: number; processes?: 'freeze' | 'leave' }): Promise<void>;
+  /** Also when nothing is frozen. `InvalidInput` of a sealed guest whose line was lost: it needs {@link renew}. */
   thaw(options?: CallOptions): Promise<void>;
+  /**
+   * Makes a restored, resumed or sealed guest somebody: randomness, clock, filesystems, identity and network first, then its
+   * processes go on. When any of it fails, they do not. On a guest that was not sealed it does the same.
+   */
+  renew(request: GuestRenewal, options?: CallOptions): Promise<GuestRenewed>;
+  /**
+   * Runs the programs in `/etc/alcove/hooks/<event>.d`, one after the other in the order of their names.
+   * `GuestHookFailed` with the program's name and the end of its output when one fails or takes longer than
+   * `timeoutMs` (default 30 000) altogether; those after it are not run. Nothing there is fine.
+   */
+  runHooks(event: GuestHookEvent, options?: CallOptions & { timeoutMs?: number }): Promise<void>;
   setClock(unixMs: number, options?: CallOptions): Promise<void>;
   /** Mixes `seed` (32 to 512 bytes) into the kernel's random pool and reseeds its generator. */
   addEntropy(seed: Uint8Array, options?: CallOptions): Promise<void>;
@@ -77,6 +95,23 @@ export interface GuestSetup {
   network?: GuestNetwork;
 }
 
+/** What a guest becomes when it goes on after a restore, a pause or a memory snapshot of it. */
+export interface GuestRenewal {
+  identity: GuestIdentity;
+  unixMs: number;
+  /** 32 to 512 random bytes. */
+  entropy: Uint8Array;
+  network?: GuestNetwork;
+}
+
+export interface GuestRenewed {
+  /** Whether there are programs to run for `after-restore`. */
+  hooks: 'none' | 'some';
+}
+
+/** `after-snapshot` is told to the machine that was snapshotted, `after-restore` to every one made from the snapshot. */
+export type GuestHookEvent = 'before-snapshot' | 'after-snapshot' | 'after-restore';
+
 export interface GuestIdentity {
   hostname: string;
   /** 32 hex digits. */
@@ -88,6 +123,8 @@ export interface GuestNetwork {
   address: string;
   gateway: string;
   dns: string[];
+  /** Of the one network interface, e.g. `52:54:00:12:34:56`. @default left as it is */
+  mac?: string;
 }
 
 /** A program and its arguments, or one line for `/bin/sh -c`. */

@@ -16,6 +16,8 @@ export interface StateDirLayout {
   readonly imagesDir: string;
   readonly kernelsDir: string;
   readonly templatesDir: string;
+  /** Machines made ahead of need. */
+  readonly sparesDir: string;
   readonly vmsDir: string;
   readonly snapshotsDir: string;
   /** For half-made files; emptied at open. On the same file system as the rest. */
@@ -53,6 +55,7 @@ export function stateDirLayout(path: string, env: NodeJS.ProcessEnv = process.en
     imagesDir: join(root, 'images'),
     kernelsDir: join(root, 'kernels'),
     templatesDir: join(root, 'templates'),
+    sparesDir: join(root, 'spares'),
     vmsDir: join(root, 'vms'),
     snapshotsDir: join(root, 'snapshots'),
     tmpDir: join(root, 'tmp'),

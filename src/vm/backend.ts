@@ -47,6 +47,72 @@ export interface VmBackend {
    * the disk too: a later `recover` finds the VM off. Idempotent.
    */
   reap(request: { id: string; dir: string }): Promise<void>;
+  /** Machines made ahead of need. Absent: it makes none. */
+  readonly spares?: SpareMaker;
+  /** What it keeps beside VMs and snapshots, so that making them is fast: all of it can be made again. Absent: nothing. */
+  readonly keepsakes?: Keepsakes;
+}
+
+/**
+ * Makes *spares*: machines brought as far as they can be before it is known for which VM, so that a `start` that takes one
+ * over has little left to do. A spare is nobody's: it has no row, runs no command, and is never used twice. Its processes survive
+ * the engine; everything of it is findable from its `dir`, as a VM's is.
+ */
+export interface SpareMaker {
+  /**
+   * Makes one in `dir`, which exists, is empty, and belongs to it; resolves when it waits to be taken. Nothing is left outside
+   * `dir` when it rejects.
+   */
+  make(request: SpareRequest, options?: BackendCallOptions): Promise<Spare>;
+  /** Finds the spare of a directory again after a restart. One that is not whole is ended: `undefined`. */
+  recover(request: { id: string; dir: string }): Promise<Spare | undefined>;
+  /**
+   * Names of the spares that the next start of a VM could take over, the best first: with one of the first name nothing is left to
+   * do but to let it go on. Changes with the VM's state.
+   */
+  keysFor(vm: BackendVm): readonly string[];
+}
+
+/** What a spare is for: any VM of a shape; a VM of that shape that starts from that untouched image; a copy of a memory snapshot. */
+export type SpareRequest = { id: string; dir: string; shape: MachineShape } & (
+  | { kind: 'shape' }
+  | { kind: 'image'; image: MachineImage }
+  | { kind: 'memory'; snapshot: SnapshotSource }
+);
+
+export interface Spare {
+  readonly id: string;
+  readonly dir: string;
+  /** See {@link SpareMaker.keysFor}. */
+  readonly key: string;
+  readonly kind: SpareRequest['kind'];
+  readonly shape: Pick<MachineShape, 'cpus' | 'memoryMiB'>;
+  /** Resolves when it has ended by itself, with the reason; never when it was taken or disposed of. */
+  readonly ended: Promise<string>;
+  /** Ends it and everything of it outside `dir`. Does nothing once it was taken. */
+  dispose(): Promise<void>;
+  /** Lets go of it without ending it. */
+  release(): Promise<void>;
+}
+
+/** Templates and caches of a backend. */
+export interface Keepsakes {
+  list(): Promise<Keepsake[]>;
+  /** Removes one, unless something uses it by now: then `false`. Whole or not at all, whenever the engine dies. */
+  remove(name: string): Promise<boolean>;
+}
+
+export interface Keepsake {
+  /** Unique in its backend. */
+  name: string;
+  kind: 'template' | 'memory-image' | 'blank-disk';
+  /** For people: what it is of, e.g. `1 cpu, 256 MiB, kernel 6.1.0-56-cloud-amd64`. */
+  of: string;
+  /** Its files; their disk use is counted from them. */
+  paths: readonly string[];
+  lastUsedMs: number;
+  /** `undefined` when it can go. Else why it stays: in use, or of use to the next start as things are now. */
+  neededBy: string | undefined;
 }
 
 export interface BackendCallOptions {
@@ -98,6 +164,8 @@ export interface CreateRequest {
 
 export interface RestoreRequest extends CreateRequest {
   snapshot: SnapshotSource;
+  /** Whether the memory that the snapshot has is taken too. Only the disk of one made elsewhere may be restorable here. */
+  memory: 'include' | 'exclude';
 }
 
 export interface RecoverRequest extends CreateRequest {
@@ -178,4 +246,6 @@ export interface StartRequest {
   hostname: string;
   machineId: string;
   network?: GuestNetwork;
+  /** To take over; its `dir` becomes part of the VM's. It is used up, also when the start fails. */
+  spare?: Spare;
 }

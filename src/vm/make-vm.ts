@@ -72,7 +72,7 @@ export async function restoreVm(
         from: { uid: snapshot.uid, ref: snapshotRef(snapshot.vmId, snapshot.id) },
       };
       return make(context, id, backend, blueprint, identity, image.rootfsPath, (request) =>
-        backend.restore({ ...request, snapshot: source }, options),
+        backend.restore({ ...request, snapshot: source, memory: checked.memory }, options),
       );
     });
   });

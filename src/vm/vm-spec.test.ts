@@ -83,7 +83,7 @@ test.for(bad)('%s is refused and named', ([what, spec, field]) => {
 });
 
 test('a copy may have an id, variables and labels of its own, and nothing else', () => {
-  expect(checkRestoreSpec({ id: 'b', env: { A: '1' }, labels: { l: 'x' } })).toEqual({
+  expect(checkRestoreSpec({ id: 'b', env: { A: '1' }, labels: { l: 'x' }, memory: 'include' })).toEqual({
     id: 'b',
     env: { A: '1' },
     labels: { l: 'x' },

@@ -46,7 +46,10 @@ const restoreFields = {
   labels: z.record(name, label).optional(),
 };
 
-const restoreSchema = z.strictObject(restoreFields);
+const restoreSchema = z.strictObject({
+  ...restoreFields,
+  memory: z.enum(['include', 'exclude'], 'must be "include" or "exclude"').optional(),
+});
 
 const vmSchema = z.strictObject({
   ...restoreFields,
@@ -130,9 +133,15 @@ export function checkRestoreSpec(spec: RestoreSpec): {
   id: string | undefined;
   env: Record<string, string>;
   labels: Record<string, string>;
+  memory: 'include' | 'exclude';
 } {
   const given = parse(restoreSchema, spec, 'spec');
-  return { id: given.id, env: given.env ?? {}, labels: given.labels ?? {} };
+  return {
+    id: given.id,
+    env: given.env ?? {},
+    labels: given.labels ?? {},
+    memory: given.memory ?? 'include',
+  };
 }
 
 /** @throws AlcoveError `InvalidInput` */

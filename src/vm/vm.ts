@@ -27,7 +27,10 @@ export interface VmSpec {
 }
 
 /** What may differ in a VM made from a snapshot. */
-export type RestoreSpec = Pick<VmSpec, 'id' | 'env' | 'labels'>;
+export type RestoreSpec = Pick<VmSpec, 'id' | 'env' | 'labels'> & {
+  /** Whether it goes on from the snapshot's memory, where it has one, or boots from its disk. @default 'include' */
+  memory?: 'include' | 'exclude';
+};
 
 /** A VM as it is listed. */
 export interface VmInfo {

@@ -61,7 +61,7 @@ export async function openMachineFixture(): Promise<MachineFixture> {
       const manifest: SnapshotManifest = await vm.snapshot({ dir, memory: 'exclude' });
       return { dir, manifest, ancestors: [] };
     },
-    restore: (id, snapshot) => first.restore({ ...fixture.request(id), snapshot }),
+    restore: (id, snapshot) => first.restore({ ...fixture.request(id), snapshot, memory: 'include' }),
     expectNothingLeft() {
       expect(processesOf(root)).toEqual([]);
       expect(existsSync(stateDir.runtimeDir) ? readdirSync(stateDir.runtimeDir) : []).toEqual([]);

@@ -185,7 +185,11 @@ describe('content', () => {
     await run('write /root/a two');
     await run('remember it no');
     mkdirSync(join(root, 'copy'));
-    const copy = await backend.restore({ ...requestFor('copy'), snapshot: { dir, manifest, ancestors: [] } });
+    const copy = await backend.restore({
+      ...requestFor('copy'),
+      snapshot: { dir, manifest, ancestors: [] },
+      memory: 'include',
+    });
     expect(await copy.observe()).toBe(memory === 'include' ? 'suspended' : 'off');
     await copy.start(identity);
     const channel = await copy.guest();

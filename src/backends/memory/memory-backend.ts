@@ -175,7 +175,8 @@ export class MemoryBackend implements VmBackend {
         },
       );
     }
-    const content = await this.#onDisk(loadSnapshot(request.snapshot));
+    const { disk, memory } = await this.#onDisk(loadSnapshot(request.snapshot));
+    const content = { disk, ...(memory && request.memory === 'include' && { memory }) };
     await this.#pass('restore.middle', request.id, options);
     await this.#onDisk(storeMachine(request.dir, { format: 1, ...content }));
     await this.#pass('restore.end', request.id, options);
