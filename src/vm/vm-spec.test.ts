@@ -83,10 +83,11 @@ test.for(bad)('%s is refused and named', ([what, spec, field]) => {
 });
 
 test('a copy may have an id, variables and labels of its own, and nothing else', () => {
-  expect(checkRestoreSpec({ id: 'b', env: { A: '1' }, labels: { l: 'x' }, memory: 'include' })).toEqual({
+  expect(checkRestoreSpec({ id: 'b', env: { A: '1' }, labels: { l: 'x' } })).toEqual({
     id: 'b',
     env: { A: '1' },
     labels: { l: 'x' },
+    memory: 'include',
   });
   const spec: object = { cpus: 2 };
   expect(() => checkRestoreSpec(spec)).toThrowError(
