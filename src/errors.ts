@@ -36,6 +36,11 @@ export const errorTable = {
   GuestUnreachable: { status: 502, exit: 125, remedy: 'Read its console with `alcove vm logs`.' },
   GuestProtocol: { status: 502, exit: 125, remedy: 'The guest broke the protocol; destroy the VM.' },
   GuestFile: { status: 400, exit: 125, remedy: 'Check the path inside the guest.' },
+  GuestHookFailed: {
+    status: 502,
+    exit: 125,
+    remedy: 'Read its output; correct or remove the hook in the guest.',
+  },
   CommandNotStarted: { status: 400, exit: 127, remedy: 'Check the command, its directory and its user.' },
   CommandFailed: { status: 400, exit: 1, remedy: 'Read its output.' },
   CommandTimedOut: { status: 408, exit: 124, remedy: 'Give it more time with --timeout.' },
@@ -82,6 +87,8 @@ export interface ErrorDetails {
   InvalidInput: { field: string };
   CommandTimedOut: { timeoutMs: number; stdout?: Uint8Array; stderr?: Uint8Array };
   GuestFile: { path: string; errno: string };
+  /** The program's path in the guest, and the end of what it printed. */
+  GuestHookFailed: { hook: string; output: string };
 }
 
 type DetailsOf<C extends ErrorCode> = C extends keyof ErrorDetails

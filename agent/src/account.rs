@@ -85,7 +85,7 @@ pub fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<Account, Failu
 
 fn unknown(what: &str, name: &str) -> Failure {
     let message = format!("no {what} {name:?} in the guest");
-    Failure { code: "CommandNotStarted", message, errno: Some(ENOENT) }
+    Failure::with_errno("CommandNotStarted", message, ENOENT)
 }
 
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &str> {

@@ -10,6 +10,7 @@ use crate::dial::Dial;
 use crate::failure::Failure;
 use crate::frame::{Decoded, Decoder, Frame};
 use crate::guest::Guest;
+use crate::held::{is_served_sealed, Held};
 use crate::kit::Kits;
 use crate::link::Link;
 use crate::outbox::{self, Outbox};
@@ -48,6 +49,7 @@ pub enum Stream {
     Command(u32),
     Job(Arc<Link>),
     Dial(Box<Dial>),
+    Held(Box<Held>),
 }
 
 /// How long SYNC waits for what it ended: processes that the kernel will not let go, a write on a frozen file system.
@@ -85,6 +87,8 @@ pub struct Agent {
     pub fresh: Vec<u32>,
     /// A command has ended, and with it the need of what the next one will take.
     pub refill_due: bool,
+    /// Some streams wait for the guest to go on.
+    pub any_held: bool,
     wake: OwnedFd,
     epoch: u64,
     last_stream: u32,
@@ -128,6 +132,7 @@ impl Agent {
             signals,
             fresh: Vec::new(),
             refill_due: false,
+            any_held: false,
             wake,
             epoch: 0,
             last_stream: 0,
@@ -313,7 +318,7 @@ impl Agent {
         Ok(())
     }
 
-    fn on_data(&mut self, stream: u32, payload: &[u8]) -> Result<(), &'static str> {
+    pub fn on_data(&mut self, stream: u32, payload: &[u8]) -> Result<(), &'static str> {
         let beyond = Err("data beyond credit");
         match self.streams.get_mut(&stream) {
             None => Ok(()),
@@ -330,6 +335,13 @@ impl Agent {
                 }
                 self.pump_dial(stream);
                 Ok(())
+            }
+            Some(Stream::Held(held)) => {
+                if held.deliver(payload) {
+                    Ok(())
+                } else {
+                    beyond
+                }
             }
             Some(Stream::Command(key)) => {
                 let key = *key;
@@ -348,7 +360,7 @@ impl Agent {
         }
     }
 
-    fn on_eof(&mut self, stream: u32) {
+    pub fn on_eof(&mut self, stream: u32) {
         match self.streams.get_mut(&stream) {
             None => {}
             Some(Stream::Job(link)) => link.deliver_end(),
@@ -356,6 +368,7 @@ impl Agent {
                 dial.deliver_end();
                 self.pump_dial(stream);
             }
+            Some(Stream::Held(held)) => held.deliver_end(),
             Some(Stream::Command(key)) => {
                 let key = *key;
                 if let Some(command) = self.commands.get_mut(&key) {
@@ -366,7 +379,7 @@ impl Agent {
         }
     }
 
-    fn on_window(&mut self, stream: u32, channel: u8, bytes: u32) {
+    pub fn on_window(&mut self, stream: u32, channel: u8, bytes: u32) {
         match self.streams.get_mut(&stream) {
             None => {}
             Some(Stream::Job(link)) => link.add_credit(bytes),
@@ -374,6 +387,7 @@ impl Agent {
                 dial.add_credit(bytes);
                 self.pump_dial(stream);
             }
+            Some(Stream::Held(held)) => held.add_credit(channel, bytes),
             Some(Stream::Command(key)) => {
                 let key = *key;
                 self.command_window(key, channel, bytes);
@@ -392,12 +406,15 @@ impl Agent {
     fn on_reset(&mut self, stream: u32) {
         match self.streams.get(&stream) {
             None => {}
-            Some(Stream::Job(link)) => link.give_up(),
+            Some(Stream::Job(link)) => {
+                link.give_up();
+                self.give_up_hook(stream);
+            }
             Some(Stream::Command(key)) => {
                 let key = *key;
                 self.give_up_command(key);
             }
-            Some(Stream::Dial(_)) => {
+            Some(Stream::Dial(_) | Stream::Held(_)) => {
                 self.streams.remove(&stream);
                 self.answer(stream, Err(Failure::cancelled()));
             }
@@ -412,7 +429,7 @@ impl Agent {
         }
     }
 
-    fn open(&mut self, stream: u32, op: u8, payload: &[u8]) {
+    pub fn open(&mut self, stream: u32, op: u8, payload: &[u8]) {
         if self.streams.len() >= MAX_STREAMS {
             self.forget_ended_jobs();
         }
@@ -428,11 +445,15 @@ impl Agent {
             return Err(Failure::new("AtCapacity", message));
         }
         let before_setup = matches!(op, OP_PING | OP_SETUP | OP_CLOCK | OP_ENTROPY | OP_USAGE | OP_SHUTDOWN);
-        if !before_setup && (OP_PING..=OP_SHUTDOWN).contains(&op) && !self.guest.is_ready() {
+        if !before_setup && (OP_PING..=OP_HOOKS).contains(&op) && !self.guest.is_ready() {
             return Err(Failure::new("GuestUnreachable", "the guest is not set up yet"));
         }
         if self.shutting_down.is_some() && op != OP_PING {
             return Err(Failure::new("GuestUnreachable", "the guest is shutting down"));
+        }
+        if self.guest.freezer.is_sealed() && !is_served_sealed(op) {
+            self.hold(stream, op, payload);
+            return Ok(());
         }
         let fields = Fields::parse(payload)?;
         match op {
@@ -479,6 +500,17 @@ impl Agent {
         }
     }
 
+    /// Which connection this is, counted.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether the host still waits for a worker's stream.
+    pub fn is_wanted(&self, epoch: u64, stream: u32) -> bool {
+        let job = self.streams.get(&stream);
+        epoch == self.epoch && matches!(job, Some(Stream::Job(link)) if !link.is_given_up())
+    }
+
     fn forget_ended_jobs(&mut self) {
         self.streams.retain(|_, stream| !matches!(stream, Stream::Job(link) if link.has_ended()));
     }
@@ -515,9 +547,10 @@ impl Agent {
             match what {
                 Stream::Job(link) => {
                     link.give_up();
+                    self.give_up_hook(stream);
                     self.dropped_links.push(link);
                 }
-                Stream::Dial(_) => {}
+                Stream::Dial(_) | Stream::Held(_) => {}
                 Stream::Command(key) => self.drop_command(key, stream),
             }
         }
@@ -561,6 +594,8 @@ impl Agent {
             self.dial_event(key, flags);
         } else if is(Source::Wake) {
             sys::clear(self.wake.as_raw_fd());
+            self.take_orders();
+            self.release_held();
         }
     }
 

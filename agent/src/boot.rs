@@ -59,11 +59,14 @@ fn boot_and_serve() -> String {
         Ok(signals) => signals,
         Err(error) => return format!("signals: {error}"),
     };
-    let trees = match Cgroups::open(task_limit()) {
-        Ok(cgroups) => Trees::Cgroups(cgroups),
+    let (cgroups, standstill) = match Cgroups::open(task_limit())
+        .and_then(|all| all.standstill().map(|standstill| (all, standstill)))
+    {
+        Ok(both) => both,
         Err(error) => return format!("no cgroups: {error}"),
     };
-    let guest = Arc::new(Guest::new(Place::Vm, debug));
+    let trees = Trees::Cgroups(cgroups);
+    let guest = Arc::new(Guest::new(Place::Vm, debug, Some(standstill)));
     let mut agent = match Agent::new(guest, trees, signals) {
         Ok(agent) => agent,
         Err(error) => return format!("cannot start: {error}"),

@@ -1,6 +1,7 @@
 //! A cgroup per command: a limit on its processes, and the one sure way to kill all of them.
 
 use crate::failure::{EBUSY, ENOENT};
+use crate::standstill::Standstill;
 use crate::sys;
 use std::ffi::{CStr, CString};
 use std::io;
@@ -44,6 +45,13 @@ impl Cgroups {
         }
         let pids_max = if with_pids { Some(task_limit / 2) } else { None };
         Ok(Cgroups { parent, pids_max, retired: Vec::new(), last: 0 })
+    }
+
+    /// How all of them together are made to stand still.
+    pub fn standstill(&self) -> io::Result<Standstill> {
+        let fd = self.parent.as_raw_fd();
+        let freeze = open_file(fd, "cgroup.freeze", sys::O_WRONLY)?;
+        Ok(Standstill::new(freeze, open_file(fd, "cgroup.events", sys::O_RDONLY)?))
     }
 
     /// Gives back the cgroup of a command that has ended; `clean` removes it at leisure.

@@ -1,6 +1,7 @@
 //! One command: what it was asked to be, what is known of it, and how its bytes move.
 
 use crate::failure::{Failure, EAGAIN};
+use crate::hooks::Hook;
 use crate::protocol::*;
 use crate::retained::Retained;
 use crate::spawn::{Launch, Program};
@@ -209,6 +210,8 @@ pub struct Command {
     pub quiet_since: Instant,
     pub attachment: Option<Attachment>,
     pub detached: Option<String>,
+    /// A worker waits for its end.
+    pub hook: Option<Hook>,
     /// Its result is out (or, when detached, kept): what is left of it are processes in the background.
     pub over_at: Option<Instant>,
     pub wake_at: Option<Instant>,

@@ -178,6 +178,9 @@ impl Agent {
             self.streams.remove(&stream);
             self.outbox.push(FRAME_RESULT, 0, stream, tlvs.as_slice());
         }
+        if let Some(hook) = command.hook.take() {
+            hook.end(Ok(command.hook_end()));
+        }
         if command.ending == Ending::Gone {
             if let Some(tree) = command.tree.take() {
                 self.kits.retire(tree);
@@ -195,9 +198,11 @@ impl Agent {
     /// A command that was given up or never ran, and of which nothing is left.
     fn remove_command(&mut self, key: u32) {
         if let Some(mut command) = self.commands.remove(&key) {
-            if let Some(attachment) = command.attachment.take() {
+            let why = command.not_started.take().unwrap_or_else(Failure::cancelled);
+            if let Some(hook) = command.hook.take() {
+                hook.end(Err(why));
+            } else if let Some(attachment) = command.attachment.take() {
                 self.streams.remove(&attachment.stream);
-                let why = command.not_started.take().unwrap_or_else(Failure::cancelled);
                 self.answer(attachment.stream, Err(why));
             }
             if let Some(tree) = command.tree.take() {

@@ -10,17 +10,22 @@ pub struct Failure {
     pub code: &'static str,
     pub message: String,
     pub errno: Option<i32>,
+    /// What the answer holds besides.
+    pub more: Tlvs,
 }
 
 impl Failure {
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Failure { code, message: message.into(), errno: None }
+        Failure { code, message: message.into(), errno: None, more: Tlvs::new() }
     }
     pub fn invalid(message: impl Into<String>) -> Self {
         Failure::new("InvalidInput", message)
     }
     pub fn cancelled() -> Self {
         Failure::new("Cancelled", "the host gave it up")
+    }
+    pub fn with_errno(code: &'static str, message: impl Into<String>, errno: i32) -> Self {
+        Failure { errno: Some(errno), ..Failure::new(code, message) }
     }
     /// A system call that failed: `what` names it and its object.
     pub fn system(code: &'static str, what: impl fmt::Display, error: &io::Error) -> Self {
@@ -29,7 +34,7 @@ impl Failure {
             Some(number) => errno_name(number).to_string(),
             None => error.to_string(),
         };
-        Failure { code, message: format!("{what}: {reason}"), errno }
+        Failure { code, message: format!("{what}: {reason}"), errno, more: Tlvs::new() }
     }
     pub fn file(path: &[u8], error: &io::Error) -> Self {
         Failure::system("GuestFile", Path(path), error)
@@ -38,7 +43,8 @@ impl Failure {
     pub fn tlvs(&self) -> Tlvs {
         let tlvs = Tlvs::new()
             .bytes(TAG_CODE, self.code.as_bytes())
-            .bytes(TAG_MESSAGE, clip(&self.message).as_bytes());
+            .bytes(TAG_MESSAGE, clip(&self.message).as_bytes())
+            .and(&self.more);
         match self.errno {
             Some(number) => tlvs.bytes(TAG_ERRNO, errno_name(number).as_bytes()),
             None => tlvs,

@@ -2,9 +2,14 @@
 
 use crate::account::Account;
 use crate::freeze::Freezer;
+use crate::hooks::{self, Orders};
+use crate::identity;
+use crate::last::Last;
 use crate::locks::lock;
+use crate::network::Network;
 use crate::protocol::*;
 use crate::spawn::Identity;
+use crate::standstill::Standstill;
 use crate::sys;
 use crate::tlv::Tlvs;
 use std::os::unix::io::OwnedFd;
@@ -22,6 +27,11 @@ pub enum Place {
 pub struct Guest {
     pub place: Place,
     pub freezer: Freezer,
+    pub identity: Last<identity::Identity>,
+    pub network: Last<Network>,
+    /// Programs that a worker wants run.
+    pub hook_orders: Orders,
+    pub hooks_directory: String,
     ready: AtomicBool,
     boot_id: String,
     kernel: String,
@@ -37,13 +47,18 @@ pub struct Guest {
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl Guest {
-    pub fn new(place: Place, debug: bool) -> Guest {
+    /// `processes` is how all commands' processes are made to stand still; a host has none.
+    pub fn new(place: Place, debug: bool, processes: Option<Standstill>) -> Guest {
         let random = sys::random_name_bytes();
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let ids = sys::effective_ids();
         Guest {
             place,
-            freezer: Freezer::default(),
+            freezer: Freezer::new(processes),
+            identity: Last::default(),
+            network: Last::default(),
+            hook_orders: Orders::default(),
+            hooks_directory: hooks::DIRECTORY.to_string(),
             ready: AtomicBool::new(false),
             boot_id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
             kernel: kernel.trim().to_string(),

@@ -9,6 +9,8 @@ use crate::tlv::{Fields, Tlvs};
 use std::io;
 use std::os::unix::io::AsRawFd;
 
+/// Read from the machine's own source of randomness; see `Entropy::of_this_machine`.
+const DEVICE_BYTES: usize = 512;
 /// Marks a hosts file as ours, to be rewritten when the name changes; any other is left alone.
 const HOSTS_MARK: &str = "# Written by the Alcove guest agent.\n";
 
@@ -31,7 +33,7 @@ pub fn add_entropy(guest: &Guest, _: &Link, fields: &Fields) -> Result<Tlvs, Fai
 pub fn set_identity(guest: &Guest, _: &Link, fields: &Fields) -> Result<Tlvs, Failure> {
     let identity = Identity::parse(fields)?;
     if guest.is_vm() {
-        identity.apply()?;
+        guest.identity.set(identity, |identity, _| identity.apply())?;
     }
     Ok(Tlvs::new())
 }
@@ -61,6 +63,22 @@ impl Entropy {
         Ok(Entropy(seed.to_vec()))
     }
 
+    /// From a device of the machine the guest runs on. Drivers have read ahead, up to 64 bytes each in two places of a
+    /// Linux of now, and a copy of the guest's memory has those bytes too; so more is read, and the rest is nobody else's.
+    pub fn of_this_machine() -> Result<Entropy, Failure> {
+        let failed = |error| Failure::system("Internal", "cannot read /dev/hwrng", &error);
+        let device = sys::open(b"/dev/hwrng", sys::O_RDONLY, 0).map_err(failed)?;
+        let mut seed = vec![0u8; DEVICE_BYTES];
+        let mut done = 0;
+        while done < seed.len() {
+            match sys::read(device.as_raw_fd(), &mut seed[done..]).map_err(failed)? {
+                0 => return Err(Failure::new("Internal", "/dev/hwrng has no more")),
+                count => done += count,
+            }
+        }
+        Ok(Entropy(seed))
+    }
+
     /// Mixes it in, credits it, and makes the generator use it at once: two clones of one snapshot part here.
     pub fn apply(&self) -> Result<(), Failure> {
         let failed = |error| Failure::system("Internal", "cannot add entropy", &error);
@@ -77,6 +95,7 @@ impl Entropy {
     }
 }
 
+#[derive(Debug, PartialEq, Eq)]
 pub struct Identity {
     hostname: String,
     machine_id: String,

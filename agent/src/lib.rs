@@ -1,7 +1,7 @@
 //! The guest agent of Alcove: PID 1 of every VM, and the other end of the guest channel (`PROTOCOL.md`).
 //!
 //! One loop (`agent`) owns the port, all commands (`start`, `streams`, `ending`, `detached`;
-//! `spawn`, `tree`, `cgroup`) and connections (`dial`).
+//! `spawn`, `tree`, `cgroup`) and connections (`dial`); what comes while the guest is sealed (`freeze`) it keeps (`held`).
 //! What may block runs on workers (`pool`, `operations`), each with a `link` to its stream. `boot` and `setup` are
 //! for the VM only; with `--serve-unix` the same program serves on a host, for tests.
 
@@ -18,8 +18,11 @@ pub mod files;
 pub mod frame;
 pub mod freeze;
 pub mod guest;
+pub mod held;
+pub mod hooks;
 pub mod identity;
 pub mod kit;
+pub mod last;
 pub mod link;
 pub mod locks;
 pub mod network;
@@ -29,11 +32,13 @@ pub mod pool;
 pub mod protocol;
 pub mod read_file;
 pub mod remove;
+pub mod renew;
 pub mod retained;
 pub mod serve_unix;
 pub mod setup;
 pub mod shutdown;
 pub mod spawn;
+pub mod standstill;
 pub mod start;
 pub mod streams;
 pub mod sys;

@@ -106,6 +106,14 @@ impl Link {
 
     // The worker's side.
 
+    /// Which connection the stream belongs to.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+    /// Has the loop look at what it waits for.
+    pub fn wake_loop(&self) {
+        sys::notify(self.wake_loop);
+    }
     pub fn is_given_up(&self) -> bool {
         lock(&self.state).given_up
     }
@@ -206,7 +214,7 @@ impl Link {
         };
         self.outbox.send(self.epoch, self.stream, &[(kind, 0, tlvs.as_slice())]);
         if awaited {
-            sys::notify(self.wake_loop);
+            self.wake_loop();
         }
     }
 }

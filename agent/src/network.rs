@@ -1,6 +1,6 @@
 //! The guest's network: loopback, and `eth0` with what the host says. By ioctl, since no image need have `ip`.
 
-use crate::failure::{Failure, EEXIST};
+use crate::failure::{Failure, EBUSY, EEXIST};
 use crate::guest::Guest;
 use crate::identity::replace;
 use crate::link::Link;
@@ -18,6 +18,10 @@ const SIOCGIFFLAGS: c_ulong = 0x8913;
 const SIOCSIFFLAGS: c_ulong = 0x8914;
 const SIOCSIFADDR: c_ulong = 0x8916;
 const SIOCSIFNETMASK: c_ulong = 0x891c;
+const SIOCSIFHWADDR: c_ulong = 0x8924;
+const SIOCGIFHWADDR: c_ulong = 0x8927;
+/// The one network interface that a guest has.
+const INTERFACE: &str = "eth0";
 const IFF_UP: u16 = 1;
 const RTF_UP: u16 = 1;
 const RTF_GATEWAY: u16 = 2;
@@ -25,7 +29,7 @@ const RTF_GATEWAY: u16 = 2;
 pub fn set_network(guest: &Guest, _: &Link, fields: &Fields) -> Result<Tlvs, Failure> {
     let network = Network::parse(fields)?.ok_or_else(|| Failure::invalid("ADDRESS is missing"))?;
     if guest.is_vm() {
-        network.apply()?;
+        guest.network.set(network, Network::apply)?;
     }
     Ok(Tlvs::new())
 }
@@ -36,6 +40,8 @@ pub struct Network {
     mask: Ipv4Addr,
     gateway: Ipv4Addr,
     dns: Vec<Ipv4Addr>,
+    /// `None` leaves it as it is.
+    mac: Option<[u8; 6]>,
 }
 
 impl Network {
@@ -58,22 +64,51 @@ impl Network {
         let no_dns = || Failure::invalid("DNS must be an IPv4 address");
         let parse_dns = |value| std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
         let dns = fields.all(TAG_DNS).map(|value| parse_dns(value).ok_or_else(no_dns));
-        Ok(Some(Network { address, mask: mask.into(), gateway, dns: dns.collect::<Result<_, _>>()? }))
+        let dns = dns.collect::<Result<_, _>>()?;
+        let mac = fields.text(TAG_MAC)?.map(parse_mac).transpose()?;
+        Ok(Some(Network { address, mask: mask.into(), gateway, dns, mac }))
     }
 
-    pub fn apply(&self) -> Result<(), Failure> {
+    /// Changes what differs from what was applied before, when that is known.
+    pub fn apply(&self, before: Option<&Network>) -> Result<(), Failure> {
         let failed = |error| Failure::system("Internal", "cannot set up eth0", &error);
-        set_interface("eth0", self.address, self.mask).map_err(failed)?;
-        set_default_route(self.gateway).map_err(failed)?;
+        let same = |is: fn(&Network, &Network) -> bool| before.map_or(false, |before| is(self, before));
+        let mut routed = same(|a, b| (a.address, a.mask, a.gateway) == (b.address, b.mask, b.gateway));
+        let socket = sys::socket(sys::AF_INET, sys::SOCK_DGRAM).map_err(failed)?;
+        if let Some(mac) = self.mac {
+            routed &= set_mac(socket.as_raw_fd(), mac).map_err(failed)? == Routes::Kept;
+        }
+        if !routed {
+            set_address(socket.as_raw_fd(), self.address, self.mask).map_err(failed)?;
+            set_default_route(socket.as_raw_fd(), self.gateway).map_err(failed)?;
+        }
+        if same(|a, b| a.dns == b.dns) {
+            return Ok(());
+        }
         let lines: String = self.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
         let failed = |error| Failure::system("Internal", "cannot write /etc/resolv.conf", &error);
         replace("/etc/resolv.conf", &lines).map_err(failed)
     }
 }
 
+fn parse_mac(text: &str) -> Result<[u8; 6], Failure> {
+    let wrong = || Failure::invalid("MAC must be the address of one interface, as 52:54:00:12:34:56");
+    let mut mac = [0u8; 6];
+    let mut parts = text.split(':');
+    for byte in &mut mac {
+        let part = parts.next().filter(|part| part.len() == 2).ok_or_else(wrong)?;
+        *byte = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
+    }
+    let is_group = mac[0] & 1 == 1;
+    if parts.next().is_some() || is_group || mac == [0; 6] {
+        return Err(wrong());
+    }
+    Ok(mac)
+}
+
 pub fn bring_up_loopback() -> io::Result<()> {
     let socket = sys::socket(sys::AF_INET, sys::SOCK_DGRAM)?;
-    bring_up(socket.as_raw_fd(), "lo")
+    change_flags(socket.as_raw_fd(), "lo", |flags| flags | IFF_UP)
 }
 
 /// `struct ifreq`: a name of 16 bytes, then a union of 24.
@@ -92,23 +127,48 @@ fn socket_address(address: Ipv4Addr) -> [u8; 16] {
     out
 }
 
-fn bring_up(socket: i32, name: &str) -> io::Result<()> {
+fn change_flags(socket: i32, name: &str, change: fn(u16) -> u16) -> io::Result<()> {
     let mut flags = request(name, &[]);
     sys::ioctl_bytes(socket, SIOCGIFFLAGS, &mut flags)?;
-    let now = u16::from_ne_bytes([flags[16], flags[17]]) | IFF_UP;
-    sys::ioctl_bytes(socket, SIOCSIFFLAGS, &mut request(name, &now.to_ne_bytes()))
+    let next = change(u16::from_ne_bytes([flags[16], flags[17]]));
+    sys::ioctl_bytes(socket, SIOCSIFFLAGS, &mut request(name, &next.to_ne_bytes()))
 }
 
-fn set_interface(name: &str, address: Ipv4Addr, mask: Ipv4Addr) -> io::Result<()> {
-    let socket = sys::socket(sys::AF_INET, sys::SOCK_DGRAM)?;
-    let fd = socket.as_raw_fd();
-    sys::ioctl_bytes(fd, SIOCSIFADDR, &mut request(name, &socket_address(address)))?;
-    sys::ioctl_bytes(fd, SIOCSIFNETMASK, &mut request(name, &socket_address(mask)))?;
-    bring_up(fd, name)
+/// What became of the routes when an interface was given another address.
+#[derive(PartialEq, Eq)]
+enum Routes {
+    Kept,
+    Lost,
 }
 
-fn set_default_route(gateway: Ipv4Addr) -> io::Result<()> {
-    let socket = sys::socket(sys::AF_INET, sys::SOCK_DGRAM)?;
+fn set_mac(socket: i32, mac: [u8; 6]) -> io::Result<Routes> {
+    let mut now = request(INTERFACE, &[]);
+    sys::ioctl_bytes(socket, SIOCGIFHWADDR, &mut now)?;
+    // struct sockaddr: the family, which stays, then the address.
+    if now[18..24] == mac {
+        return Ok(Routes::Kept);
+    }
+    let mut next = now;
+    next[18..24].copy_from_slice(&mac);
+    match sys::ioctl_bytes(socket, SIOCSIFHWADDR, &mut next) {
+        // A driver that wants it down for that; with it the routes go. virtio-net does not.
+        Err(error) if sys::errno_of(&error) == EBUSY => {
+            change_flags(socket, INTERFACE, |flags| flags & !IFF_UP)?;
+            let outcome = sys::ioctl_bytes(socket, SIOCSIFHWADDR, &mut next);
+            change_flags(socket, INTERFACE, |flags| flags | IFF_UP)?;
+            outcome.map(|()| Routes::Lost)
+        }
+        outcome => outcome.map(|()| Routes::Kept),
+    }
+}
+
+fn set_address(socket: i32, address: Ipv4Addr, mask: Ipv4Addr) -> io::Result<()> {
+    sys::ioctl_bytes(socket, SIOCSIFADDR, &mut request(INTERFACE, &socket_address(address)))?;
+    sys::ioctl_bytes(socket, SIOCSIFNETMASK, &mut request(INTERFACE, &socket_address(mask)))?;
+    change_flags(socket, INTERFACE, |flags| flags | IFF_UP)
+}
+
+fn set_default_route(socket: i32, gateway: Ipv4Addr) -> io::Result<()> {
     let any = socket_address(Ipv4Addr::UNSPECIFIED);
     // struct rtentry of 120 bytes: pad, destination at 8, gateway at 24, mask at 40, flags at 56.
     let mut route = [0u8; 120];
@@ -116,10 +176,10 @@ fn set_default_route(gateway: Ipv4Addr) -> io::Result<()> {
     route[40..56].copy_from_slice(&any);
     route[56..58].copy_from_slice(&RTF_UP.to_ne_bytes());
     // A default route of before goes first; there may be none.
-    let _ = sys::ioctl_bytes(socket.as_raw_fd(), SIOCDELRT, &mut route);
+    let _ = sys::ioctl_bytes(socket, SIOCDELRT, &mut route);
     route[24..40].copy_from_slice(&socket_address(gateway));
     route[56..58].copy_from_slice(&(RTF_UP | RTF_GATEWAY).to_ne_bytes());
-    match sys::ioctl_bytes(socket.as_raw_fd(), SIOCADDRT, &mut route) {
+    match sys::ioctl_bytes(socket, SIOCADDRT, &mut route) {
         Err(error) if sys::errno_of(&error) == EEXIST => Ok(()),
         other => other,
     }
@@ -149,5 +209,21 @@ mod tests {
             assert!(parse(address, gateway, &[]).is_err());
         }
         assert!(parse("10.0.2.15/24", "1.1.1.1", &["::1"]).is_err());
+    }
+
+    #[test]
+    fn hardware_addresses_are_checked() {
+        assert_eq!(parse_mac("52:54:00:12:34:aB").unwrap(), [0x52, 0x54, 0, 0x12, 0x34, 0xab]);
+        for wrong in [
+            "",
+            "52:54:00:12:34",
+            "52:54:00:12:34:56:78",
+            "52:54:0:12:34:56",
+            "53:54:00:12:34:56",
+            "00:00:00:00:00:00",
+            "+1:54:00:12:34:56",
+        ] {
+            assert!(parse_mac(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -27,6 +27,8 @@ pub fn find(op: u8) -> Option<Operation> {
         OP_ENTROPY => crate::identity::add_entropy,
         OP_IDENTITY => crate::identity::set_identity,
         OP_NETWORK => crate::network::set_network,
+        OP_RENEW => crate::renew::renew,
+        OP_HOOKS => crate::hooks::run_hooks,
         OP_USAGE => crate::usage::usage,
         _ => return None,
     })

@@ -1,6 +1,6 @@
 //! The numbers of `PROTOCOL.md`. A test on the host's side reads this file and compares; keep one constant a line.
 
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 pub const PORT_NAME: &str = "alcove.agent";
 
 pub const MAX_PAYLOAD: usize = 65536;
@@ -49,6 +49,8 @@ pub const OP_IDENTITY: u8 = 21;
 pub const OP_NETWORK: u8 = 22;
 pub const OP_USAGE: u8 = 23;
 pub const OP_SHUTDOWN: u8 = 24;
+pub const OP_RENEW: u8 = 25;
+pub const OP_HOOKS: u8 = 26;
 
 pub const TAG_ARGV: u16 = 1;
 pub const TAG_SHELL: u16 = 2;
@@ -85,6 +87,8 @@ pub const TAG_MTIME_NS: u16 = 32;
 pub const TAG_TARGET: u16 = 33;
 pub const TAG_CHANGE: u16 = 34;
 pub const TAG_PORT: u16 = 35;
+pub const TAG_NAME: u16 = 36;
+pub const TAG_OUTPUT: u16 = 37;
 pub const TAG_LOWER_SERIAL: u16 = 40;
 pub const TAG_UPPER_SERIAL: u16 = 41;
 pub const TAG_HOSTNAME: u16 = 42;
@@ -95,6 +99,9 @@ pub const TAG_ADDRESS: u16 = 46;
 pub const TAG_GATEWAY: u16 = 47;
 pub const TAG_DNS: u16 = 48;
 pub const TAG_MAX_MS: u16 = 49;
+pub const TAG_SEAL: u16 = 50;
+pub const TAG_MAC: u16 = 51;
+pub const TAG_HOOKS: u16 = 52;
 pub const TAG_PROTOCOL: u16 = 60;
 pub const TAG_VERSION: u16 = 61;
 pub const TAG_BOOT_ID: u16 = 62;
@@ -152,6 +159,7 @@ pub fn tag_name(tag: u16) -> &'static str {
         TAG_PARENTS => "PARENTS",
         TAG_RECURSIVE => "RECURSIVE",
         TAG_PORT => "PORT",
+        TAG_NAME => "NAME",
         TAG_LOWER_SERIAL => "LOWER_SERIAL",
         TAG_UPPER_SERIAL => "UPPER_SERIAL",
         TAG_HOSTNAME => "HOSTNAME",
@@ -162,6 +170,8 @@ pub fn tag_name(tag: u16) -> &'static str {
         TAG_GATEWAY => "GATEWAY",
         TAG_DNS => "DNS",
         TAG_MAX_MS => "MAX_MS",
+        TAG_SEAL => "SEAL",
+        TAG_MAC => "MAC",
         _ => "a field",
     }
 }

@@ -1,4 +1,4 @@
-//! `--serve-unix PATH [--root-ready]`: the same agent as an ordinary process, for tests of the host's side.
+//! `--serve-unix PATH [--root-ready] [--hooks DIRECTORY]`: the same agent as an ordinary process, for tests of the host's side.
 //!
 //! Paths are the host's, nothing is mounted, and what would change the machine (clock, names, network, freezing,
 //! power) is checked and then left alone. SHUTDOWN ends the process.
@@ -15,12 +15,14 @@ pub fn main(arguments: &[String]) -> Result<(), String> {
     let mut path = None;
     let mut root_ready = false;
     let mut debug = false;
+    let mut hooks_directory = None;
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
             "--serve-unix" => path = rest.next(),
             "--root-ready" => root_ready = true,
             "--debug" => debug = true,
+            "--hooks" => hooks_directory = rest.next(),
             other => return Err(format!("unknown argument {other}\n{USAGE}")),
         }
     }
@@ -29,7 +31,11 @@ pub fn main(arguments: &[String]) -> Result<(), String> {
     let signals = sys::take_signals().map_err(text("cannot take signals"))?;
     sys::become_subreaper();
     sys::set_umask(0);
-    let guest = Arc::new(Guest::new(Place::Host, debug));
+    let mut guest = Guest::new(Place::Host, debug, None);
+    if let Some(directory) = hooks_directory {
+        guest.hooks_directory = directory.clone();
+    }
+    let guest = Arc::new(guest);
     if root_ready {
         guest.set_ready();
     }
@@ -44,4 +50,4 @@ pub fn main(arguments: &[String]) -> Result<(), String> {
     }
 }
 
-const USAGE: &str = "usage: alcove-agent --serve-unix PATH [--root-ready] [--debug]";
+const USAGE: &str = "usage: alcove-agent --serve-unix PATH [--root-ready] [--hooks DIRECTORY] [--debug]";

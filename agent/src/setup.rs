@@ -56,11 +56,11 @@ pub fn set_up(guest: &Guest, _: &Link, fields: &Fields) -> Result<Tlvs, Failure>
         let clock = Instant::now();
         guest.set_writable_root(take_root(&request)?);
         guest.log(&format!("root mounted in {} ms", clock.elapsed().as_millis()));
-        request.identity.apply()?;
+        guest.identity.set(request.identity, |identity, _| identity.apply())?;
         let failed = |error| Failure::system("Internal", "cannot bring up the loopback interface", &error);
         bring_up_loopback().map_err(failed)?;
-        if let Some(network) = &request.network {
-            network.apply()?;
+        if let Some(network) = request.network {
+            guest.network.set(network, Network::apply)?;
         }
         guest.log(&format!("set up in {} ms", clock.elapsed().as_millis()));
     }
@@ -151,11 +151,8 @@ fn find_disk(serial: &str) -> Result<String, Failure> {
             }
         }
         if Instant::now() > until {
-            return Err(Failure {
-                code: "GuestFile",
-                message: format!("no disk with serial {serial:?}"),
-                errno: Some(crate::failure::ENODEV),
-            });
+            let message = format!("no disk with serial {serial:?}");
+            return Err(Failure::with_errno("GuestFile", message, crate::failure::ENODEV));
         }
         std::thread::sleep(Duration::from_millis(5));
     }

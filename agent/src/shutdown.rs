@@ -18,6 +18,11 @@ const LOOK: Duration = Duration::from_millis(10);
 const AFTER_KILL: Duration = Duration::from_secs(2);
 
 pub struct Shutdown {
+    /// Whose processes are asked to end.
+    line: u64,
+    grace: Duration,
+    /// They have been; before that, somebody who freezes or thaws the guest is waited for.
+    begun: bool,
     kill_at: Instant,
     killed: bool,
     finished: bool,
@@ -28,22 +33,52 @@ impl Agent {
         let grace = fields.u64(TAG_GRACE_MS)?.unwrap_or(DEFAULT_GRACE_MS).min(LONGEST_MS);
         self.answer(stream, Ok(Tlvs::new()));
         self.outbox.flush();
-        let _ = self.guest.freezer.thaw_now();
-        self.signal_everybody(sys::SIGTERM);
-        // Somebody who is stopped hears nothing before that.
-        self.signal_everybody(sys::SIGCONT);
-        let kill_at = self.now + Duration::from_millis(grace);
-        self.shutting_down = Some(Shutdown { kill_at, killed: false, finished: false });
+        let grace = Duration::from_millis(grace);
+        let kill_at = self.now + grace + AFTER_KILL;
+        let line = self.epoch();
+        self.shutting_down =
+            Some(Shutdown { line, grace, begun: false, kill_at, killed: false, finished: false });
         self.timers.set(self.now, Timer::Shutdown);
         Ok(())
     }
 
+    /// Has everything go on that stands still, so that it can end, and asks it to. False when that cannot be done now.
+    fn begin_to_end(&mut self, line: u64) -> bool {
+        let guest = self.guest.clone();
+        let turn = match guest.freezer.try_turn() {
+            Some(turn) => turn,
+            None => return false,
+        };
+        if turn.is_sealed_by_another(line) {
+            // Nobody gave them randomness and a name of their own: they end as they stand.
+            self.kill_everybody();
+        }
+        for outcome in [turn.thaw_files(), turn.go_on()] {
+            if let Err(failure) = outcome {
+                guest.log(&failure.message);
+            }
+        }
+        self.signal_everybody(sys::SIGTERM);
+        // Somebody who is stopped hears nothing before that.
+        self.signal_everybody(sys::SIGCONT);
+        true
+    }
+
     pub fn shutdown_timer(&mut self) {
         let now = self.now;
+        let waiting = match &self.shutting_down {
+            Some(shutdown) if !shutdown.begun => Some(shutdown.line),
+            _ => None,
+        };
+        let begins = waiting.map_or(false, |line| self.begin_to_end(line));
         let anybody = self.anybody_left();
         let mut must_kill = false;
         if let Some(shutdown) = &mut self.shutting_down {
-            if !anybody || (shutdown.killed && now >= shutdown.kill_at) {
+            if begins {
+                shutdown.begun = true;
+                shutdown.kill_at = now + shutdown.grace;
+            }
+            if (!anybody && shutdown.begun) || (shutdown.killed && now >= shutdown.kill_at) {
                 shutdown.finished = true;
             } else if now >= shutdown.kill_at {
                 shutdown.killed = true;
@@ -52,12 +87,16 @@ impl Agent {
             }
         }
         if must_kill {
-            for command in self.commands.values_mut() {
-                command.kill();
-            }
-            self.signal_everybody(sys::SIGKILL);
+            self.kill_everybody();
         }
         self.timers.set(now + LOOK, Timer::Shutdown);
+    }
+
+    fn kill_everybody(&mut self) {
+        for command in self.commands.values_mut() {
+            command.kill();
+        }
+        self.signal_everybody(sys::SIGKILL);
     }
 
     /// True when nothing is left to do but to go.

@@ -226,7 +226,7 @@ unsafe fn mark(value: u64) {
     raw::call4(raw::PRLIMIT64, 0, resource, &limit as *const sys::Limit as usize, 0);
 }
 
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Adds what a command may rely on and the caller left out.
 pub fn complete_env(env: &mut Vec<Vec<u8>>, user: &str, home: &str, terminal: bool) {

@@ -5,11 +5,12 @@ use crate::command::{Attachment, Command, Ending, Input, Output, Request};
 use crate::failure::{errno_name, Failure};
 use crate::kit::Pipe;
 use crate::protocol::*;
-use crate::spawn::{self, Identity, Stage};
+use crate::spawn::{self, Identity, Launch, Stage};
 use crate::sys::{self, PollFd, POLLIN};
 use crate::tlv::{Fields, Tlvs};
+use crate::tree::Tree;
 use std::os::unix::io::{AsRawFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How long a new command runs before it is looked at: the time of a short one under emulation.
 const LINGER_US: u32 = 4000;
@@ -55,7 +56,6 @@ impl Agent {
             None => [stdin_fd, stdout.theirs.as_raw_fd(), stderr.theirs.as_raw_fd()],
         };
 
-        let now = self.now;
         let (timeout, grace, drain) = (request.timeout, request.grace, request.drain);
         let (keep, detached) = (request.keep, request.detached.clone());
         let program = request.program(&account, identity);
@@ -66,51 +66,65 @@ impl Agent {
                 return Err(system("cannot make a process", error));
             }
         };
-        let is_terminal = terminal.is_some();
-        let input = match (&terminal, stdin) {
+        let mut command = self.new_command(pid, launch, kit.tree);
+        command.terminal = terminal.is_some();
+        command.input = match (&terminal, stdin) {
             (Some(_), _) => Some(Input { fd: None, registered: true, pending: Vec::new(), close: false }),
             (None, Some(pipe)) => {
                 Some(Input { fd: Some(pipe.ours), registered: false, pending: Vec::new(), close: false })
             }
             (None, None) => None,
         };
-        let outputs = match terminal {
+        command.outputs = match terminal {
             Some(terminal) => [Output::of(terminal.ours), Output::default()],
             None => [Output::of(stdout.ours), Output::of(stderr.ours)],
         };
+        command.deadline = timeout.map(|timeout| self.now + timeout);
+        command.grace = grace;
+        command.drain = drain;
+        command.keep = keep;
+        command.attachment = Some(Attachment::new(stream));
+        command.detached = detached;
+        self.streams.insert(stream, Stream::Command(command.key));
+        self.add_command(command);
+        Ok(())
+    }
 
+    /// A command that was just started, without anybody who reads it or waits for it yet.
+    pub fn new_command(&mut self, pid: i32, launch: Box<Launch>, tree: Tree) -> Command {
         self.last_command = self.last_command.wrapping_add(1);
-        let key = self.last_command;
-        let command = Command {
-            key,
+        Command {
+            key: self.last_command,
             pid,
-            tree: Some(kit.tree),
+            tree: Some(tree),
             launch: Some(launch),
             watched: false,
             not_started: None,
-            outputs,
-            input,
-            terminal: is_terminal,
-            started_at: now,
-            deadline: timeout.map(|timeout| now + timeout),
-            grace,
-            drain,
-            keep,
+            outputs: Default::default(),
+            input: None,
+            terminal: false,
+            started_at: self.now,
+            deadline: None,
+            grace: Duration::from_millis(0),
+            drain: Duration::from_millis(0),
+            keep: false,
             exit: None,
             ending: Ending::No,
             timed_out: false,
             cancelled: false,
-            quiet_since: now,
-            attachment: Some(Attachment::new(stream)),
-            detached,
+            quiet_since: self.now,
+            attachment: None,
+            detached: None,
+            hook: None,
             over_at: None,
             wake_at: None,
-        };
-        self.by_pid.insert(pid, key);
-        self.streams.insert(stream, Stream::Command(key));
-        self.commands.insert(key, command);
-        self.fresh.push(key);
-        Ok(())
+        }
+    }
+
+    pub fn add_command(&mut self, command: Command) {
+        self.by_pid.insert(command.pid, command.key);
+        self.fresh.push(command.key);
+        self.commands.insert(command.key, command);
     }
 
     /// Gives commands that were just started the CPU for a moment before anything of them is looked at. Most are over
@@ -177,12 +191,14 @@ impl Agent {
                 Stage::Program => "cannot run the program",
             };
             let message = format!("{what}: {}", errno_name(errno));
-            command.not_started = Some(Failure { code: "CommandNotStarted", message, errno: Some(errno) });
+            command.not_started = Some(Failure::with_errno("CommandNotStarted", message, errno));
             command.cancelled = true;
             command.kill();
-        } else if let (Some(attachment), false) = (&command.attachment, command.cancelled) {
-            let tlvs = Tlvs::new().u32(TAG_PID, command.pid as u32);
-            self.outbox.push(FRAME_OPENED, 0, attachment.stream, tlvs.as_slice());
+        } else if !command.cancelled {
+            if let Some(attachment) = &command.attachment {
+                let tlvs = Tlvs::new().u32(TAG_PID, command.pid as u32);
+                self.outbox.push(FRAME_OPENED, 0, attachment.stream, tlvs.as_slice());
+            }
             // Output may have come before.
             self.pump(key, 0);
             self.pump(key, 1);

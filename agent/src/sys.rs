@@ -208,6 +208,7 @@ pub struct PollFd {
     pub revents: i16,
 }
 pub const POLLIN: i16 = 1;
+pub const POLLPRI: i16 = 2;
 pub const POLLOUT: i16 = 4;
 
 #[repr(C)]

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::protocol::{tag_name, MAX_PAYLOAD};
 
 /// Builds a TLV sequence.
-#[derive(Default, Clone)]
+#[derive(Debug, Default, Clone)]
 pub struct Tlvs(Vec<u8>);
 
 impl Tlvs {
@@ -28,6 +28,10 @@ impl Tlvs {
     }
     pub fn i64(self, tag: u16, value: i64) -> Self {
         self.bytes(tag, &value.to_le_bytes())
+    }
+    pub fn and(mut self, more: &Tlvs) -> Self {
+        self.0.extend_from_slice(&more.0);
+        self
     }
     pub fn as_slice(&self) -> &[u8] {
         &self.0

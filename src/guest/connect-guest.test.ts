@@ -29,7 +29,7 @@ test('the agent says what it is', async () => {
   await agent.listen();
   await using guest = await connecting();
   expect(guest.hello).toEqual({
-    protocol: 1,
+    protocol: 2,
     agentVersion: '0.1.0',
     bootId: '0123456789abcdef0123456789abcdef',
     ready: true,
@@ -174,8 +174,8 @@ describe('it fails', () => {
 
   test('when the agent speaks another version', async () => {
     await agent.listen();
-    agent.onSync = (nonce) => agent.send(frameType.SYNC_ACK, 0, 0, Buffer.concat([nonce, hello(2)]));
-    await expect(connecting()).rejects.toThrow(failure('GuestProtocol', /version 2/));
+    agent.onSync = (nonce) => agent.send(frameType.SYNC_ACK, 0, 0, Buffer.concat([nonce, hello(1)]));
+    await expect(connecting()).rejects.toThrow(failure('GuestProtocol', /version 1/));
   });
 
   test.each([

@@ -9,9 +9,12 @@ import type {
   GuestConnection,
   GuestFiles,
   GuestHello,
+  GuestHookEvent,
   GuestIdentity,
   GuestNetwork,
   GuestProcess,
+  GuestRenewal,
+  GuestRenewed,
   GuestSetup,
   GuestUsage,
 } from './guest-channel.ts';
@@ -20,7 +23,7 @@ import { type Op, op, tag } from './protocol.ts';
 import { receiveRecords } from './records.ts';
 import { RemoteFiles } from './remote-files.ts';
 import { RemoteProcess, readExit } from './remote-process.ts';
-import { encodeIdentity, encodeNetwork, encodeSetup, toUnixNs } from './setup-request.ts';
+import { encodeIdentity, encodeNetwork, encodeRenewal, encodeSetup, toUnixNs } from './setup-request.ts';
 import { required, type TlvReader } from './wire/tlv-reader.ts';
 import { TlvWriter } from './wire/tlv-writer.ts';
 
@@ -93,13 +96,31 @@ export class ConnectedGuest implements GuestChannel {
     };
   }
 
-  async freeze(options: CallOptions & { maxMs?: number } = {}): Promise<void> {
-    const request = new TlvWriter().u64(tag.MAX_MS, 'maxMs', options.maxMs);
-    await this.#ask(op.FREEZE, { what: 'freeze the filesystems' }, request, options);
+  async freeze(
+    options: CallOptions & { maxMs?: number; processes?: 'freeze' | 'leave' } = {},
+  ): Promise<void> {
+    const request = new TlvWriter()
+      .u64(tag.MAX_MS, 'maxMs', options.maxMs)
+      .flag(tag.SEAL, options.processes === 'freeze' || undefined);
+    await this.#ask(op.FREEZE, { what: 'freeze the guest' }, request, options);
   }
 
   async thaw(options: CallOptions = {}): Promise<void> {
-    await this.#ask(op.THAW, { what: 'thaw the filesystems' }, new TlvWriter(), options);
+    await this.#ask(op.THAW, { what: 'thaw the guest', field: 'thaw' }, new TlvWriter(), options);
+  }
+
+  async renew(request: GuestRenewal, options: CallOptions = {}): Promise<GuestRenewed> {
+    const payload = encodeRenewal(new TlvWriter(), request);
+    const answer = await this.#ask(op.RENEW, { what: 'renew the guest' }, payload, options);
+    const hooks = this.#connection.read(() => required(answer.u8(tag.HOOKS), 'whether there are hooks'));
+    return { hooks: hooks === 0 ? 'none' : 'some' };
+  }
+
+  async runHooks(event: GuestHookEvent, options: CallOptions & { timeoutMs?: number } = {}): Promise<void> {
+    const request = new TlvWriter()
+      .text(tag.NAME, 'event', event)
+      .u64(tag.TIMEOUT_MS, 'timeoutMs', options.timeoutMs);
+    await this.#ask(op.HOOKS, { what: `run the ${event} hooks`, field: 'event' }, request, options);
   }
 
   async setClock(unixMs: number, options: CallOptions = {}): Promise<void> {

@@ -15,6 +15,9 @@ export interface CallSubject {
 
 const maxMessageLength = 500;
 
+/** Of what a hook printed, as much as the agent keeps; and as much as goes into the message. */
+const maxHookOutput = { inDetails: 4_096, inMessage: 300 } as const;
+
 /**
  * The error that an ERROR frame stands for. Only codes that a guest has reason to send are taken over; whatever else
  * it claims is its breach of protocol. Messages are bounded and free of control characters.
@@ -45,6 +48,12 @@ export function guestError(answer: TlvReader, subject: CallSubject): AlcoveError
         remedy: 'The guest agent is older than this program; start the VM anew.',
         details: { capability: subject.what },
       });
+    case 'GuestHookFailed': {
+      const output = hookOutput(answer.path(tag.OUTPUT) ?? '');
+      return new AlcoveError('GuestHookFailed', withOutput(message, output), {
+        details: { hook: answer.text(tag.PATH, maxMessageLength) ?? '', output },
+      });
+    }
     case 'CommandNotFound':
     case 'GuestUnreachable':
     case 'Cancelled':
@@ -52,6 +61,16 @@ export function guestError(answer: TlvReader, subject: CallSubject): AlcoveError
     default:
       throw breach(`an error with a code it may not use: ${code || 'none'}`);
   }
+}
+
+/** Lines and tabs stay, other control characters do not. */
+function hookOutput(text: string): string {
+  return text.replace(/[^\P{C}\n\t]/gu, '\ufffd').slice(-maxHookOutput.inDetails);
+}
+
+function withOutput(message: string, output: string): string {
+  const end = output.trim().slice(-maxHookOutput.inMessage);
+  return end === '' ? message : `${message}: ${end}`;
 }
 
 function errnoName(text: string | undefined): string | undefined {

@@ -1,6 +1,6 @@
 /** Constants of `agent/PROTOCOL.md`. The agent has the same in `agent/src/protocol.rs`; a test compares the two. */
 
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 export const headerBytes = 16;
 export const trailerBytes = 4;
@@ -55,6 +55,8 @@ export const op = {
   NETWORK: 22,
   USAGE: 23,
   SHUTDOWN: 24,
+  RENEW: 25,
+  HOOKS: 26,
 } as const;
 
 export const tag = {
@@ -93,6 +95,8 @@ export const tag = {
   TARGET: 33,
   CHANGE: 34,
   PORT: 35,
+  NAME: 36,
+  OUTPUT: 37,
   LOWER_SERIAL: 40,
   UPPER_SERIAL: 41,
   HOSTNAME: 42,
@@ -103,6 +107,9 @@ export const tag = {
   GATEWAY: 47,
   DNS: 48,
   MAX_MS: 49,
+  SEAL: 50,
+  MAC: 51,
+  HOOKS: 52,
   PROTOCOL: 60,
   VERSION: 61,
   BOOT_ID: 62,

@@ -1,5 +1,5 @@
 import { invalid } from './failures.ts';
-import type { GuestIdentity, GuestNetwork, GuestSetup } from './guest-channel.ts';
+import type { GuestIdentity, GuestNetwork, GuestRenewal, GuestSetup } from './guest-channel.ts';
 import { tag } from './protocol.ts';
 import { TlvWriter } from './wire/tlv-writer.ts';
 
@@ -8,6 +8,11 @@ export function encodeSetup(request: GuestSetup): TlvWriter {
   const tlvs = new TlvWriter()
     .text(tag.LOWER_SERIAL, 'lowerSerial', request.lowerSerial)
     .text(tag.UPPER_SERIAL, 'upperSerial', request.upperSerial);
+  return encodeRenewal(tlvs, request);
+}
+
+/** What SETUP and RENEW have in common. @throws AlcoveError `InvalidInput` */
+export function encodeRenewal(tlvs: TlvWriter, request: GuestRenewal): TlvWriter {
   encodeIdentity(tlvs, request.identity)
     .u64(tag.UNIX_NS, 'unixMs', toUnixNs(request.unixMs))
     .bytes(tag.ENTROPY, 'entropy', request.entropy);
@@ -23,7 +28,7 @@ export function encodeIdentity(tlvs: TlvWriter, identity: GuestIdentity): TlvWri
 export function encodeNetwork(tlvs: TlvWriter, network: GuestNetwork): TlvWriter {
   tlvs.text(tag.ADDRESS, 'address', network.address).text(tag.GATEWAY, 'gateway', network.gateway);
   for (const server of network.dns) tlvs.text(tag.DNS, 'dns', server);
-  return tlvs;
+  return tlvs.text(tag.MAC, 'mac', network.mac);
 }
 
 /** Ms since the epoch, as nanoseconds; kept to the microsecond, which is what a number that large holds. */

@@ -2,7 +2,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { frameType, headerBytes, nonceBytes, type Tag, tag } from '../../src/guest/protocol.ts';
+import {
+  frameType,
+  headerBytes,
+  nonceBytes,
+  protocolVersion,
+  type Tag,
+  tag,
+} from '../../src/guest/protocol.ts';
 import { encodeFrame, frameBytes, readHeader, trailerMatches } from '../../src/guest/wire/frame.ts';
 
 /** A frame that the fake received. */
@@ -161,7 +168,7 @@ export function u64(value: bigint): Buffer {
 }
 
 /** What a well-behaved agent says of itself. */
-export function hello(protocol = 1): Buffer {
+export function hello(protocol: number = protocolVersion): Buffer {
   return tlvs(
     [tag.PROTOCOL, u32(protocol)],
     [tag.VERSION, '0.1.0'],

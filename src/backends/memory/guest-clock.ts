@@ -7,10 +7,14 @@ interface Sleeper {
   wake: () => void;
 }
 
-/** Time as a guest sees it: it stands still while the machine is paused. */
+/** Why a guest's time stands still. */
+export type Standstill = 'off' | 'paused' | 'sealed';
+
+/** Time as a guest sees it: it stands still while the machine is paused, and while its processes do. */
 export class GuestClock {
   readonly #clock: Clock;
   readonly #sleepers = new Set<Sleeper>();
+  readonly #standstills = new Set<Standstill>(['off']);
   #ranMs: number;
   #goingSinceMs: number | undefined;
 
@@ -55,13 +59,16 @@ export class GuestClock {
     return promise;
   }
 
-  go(): void {
-    if (this.#goingSinceMs !== undefined) return;
+  /** Ends one reason to stand still. */
+  go(from: Standstill): void {
+    this.#standstills.delete(from);
+    if (this.#standstills.size > 0 || this.#goingSinceMs !== undefined) return;
     this.#goingSinceMs = this.#clock.monotonic();
     for (const sleeper of this.#sleepers) this.#arm(sleeper);
   }
 
-  stand(): void {
+  stand(why: Standstill): void {
+    this.#standstills.add(why);
     if (this.#goingSinceMs === undefined) return;
     this.#ranMs = this.uptimeMs();
     this.#goingSinceMs = undefined;

@@ -6,8 +6,11 @@ import type {
   GuestChannel,
   GuestConnection,
   GuestHello,
+  GuestHookEvent,
   GuestIdentity,
   GuestProcess,
+  GuestRenewal,
+  GuestRenewed,
   GuestUsage,
 } from '../../guest/index.ts';
 import { BytePipe } from './byte-pipe.ts';
@@ -15,6 +18,7 @@ import type { MemoryLogEntry } from './call-log.ts';
 import { fileError, unreachable } from './guest-error.ts';
 import { MemoryFiles } from './memory-files.ts';
 import type { MemoryGuest } from './memory-guest.ts';
+import { hooksOf, runHooks } from './memory-hooks.ts';
 import { commandLine } from './script.ts';
 
 /** Serves connections to a port of scripted guests. */
@@ -46,7 +50,7 @@ export class MemoryChannel implements GuestChannel {
     this.#host = host;
     this.closed = this.#closing.promise;
     this.hello = {
-      protocol: 1,
+      protocol: 2,
       agentVersion: 'memory',
       bootId: guest.bootId,
       ready: true,
@@ -55,7 +59,7 @@ export class MemoryChannel implements GuestChannel {
     this.files = new MemoryFiles({
       disk: guest.disk,
       nowMs: () => guest.nowMs(),
-      check: () => this.#check({}),
+      ready: (path, options) => this.#going(path, options),
       log: (call, about) => host.log({ vm: guest.vmId, call, about }),
     });
   }
@@ -70,24 +74,24 @@ export class MemoryChannel implements GuestChannel {
   }
 
   async exec(request: ExecRequest, options: CallOptions = {}): Promise<GuestProcess> {
-    this.#check(options);
+    await this.#going('the command', options);
     this.#host.log({ vm: this.#guest.vmId, call: 'exec', about: commandLine(request.command) });
     return this.#cancellable(this.#guest.exec(request), options, request.detachedId === undefined);
   }
 
   async attach(id: string, options: CallOptions = {}): Promise<GuestProcess> {
-    this.#check(options);
+    await this.#going('attaching to a command', options);
     this.#host.log({ vm: this.#guest.vmId, call: 'attach', about: id });
     return this.#cancellable(this.#guest.attach(id), options, false);
   }
 
   async listDetached(options: CallOptions = {}): Promise<DetachedCommand[]> {
-    this.#check(options);
+    await this.#going('listing commands', options);
     return this.#guest.listDetached();
   }
 
   async dial(port: number, options: CallOptions = {}): Promise<GuestConnection> {
-    this.#check(options);
+    await this.#going('connecting', options);
     this.#host.log({ vm: this.#guest.vmId, call: 'dial', about: String(port) });
     const handler = this.#host.portHandler(this.#guest.vmId, port);
     if (!handler) throw fileError('ECONNREFUSED', `127.0.0.1:${port}`);
@@ -123,13 +127,30 @@ export class MemoryChannel implements GuestChannel {
     };
   }
 
-  async freeze(options: CallOptions = {}): Promise<void> {
+  async freeze(
+    options: CallOptions & { maxMs?: number; processes?: 'freeze' | 'leave' } = {},
+  ): Promise<void> {
     this.#check(options);
     this.#guest.disk.sync();
+    if (options.processes === 'freeze') this.#guest.seal.close(this, options.maxMs ?? 10_000);
   }
 
   async thaw(options: CallOptions = {}): Promise<void> {
     this.#check(options);
+    this.#guest.seal.thaw(this);
+  }
+
+  async renew(request: GuestRenewal, options: CallOptions = {}): Promise<GuestRenewed> {
+    this.#check(options);
+    checkSeed(request.entropy, 'entropy');
+    this.#become(request.identity);
+    this.#guest.seal.open();
+    return { hooks: hooksOf(this.#guest, 'after-restore').length > 0 ? 'some' : 'none' };
+  }
+
+  async runHooks(event: GuestHookEvent, options: CallOptions & { timeoutMs?: number } = {}): Promise<void> {
+    await this.#going(`the ${event} hooks`, options);
+    await runHooks(this.#guest, event, options);
   }
 
   async setClock(_unixMs: number, options: CallOptions = {}): Promise<void> {
@@ -138,19 +159,16 @@ export class MemoryChannel implements GuestChannel {
 
   async addEntropy(seed: Uint8Array, options: CallOptions = {}): Promise<void> {
     this.#check(options);
-    if (seed.length < 32 || seed.length > 512) {
-      throw new AlcoveError('InvalidInput', 'seed must have 32 to 512 bytes', { details: { field: 'seed' } });
-    }
+    checkSeed(seed, 'seed');
   }
 
   async setIdentity(identity: GuestIdentity, options: CallOptions = {}): Promise<void> {
-    this.#check(options);
-    this.#guest.hostname = identity.hostname;
-    this.#guest.machineId = identity.machineId;
+    await this.#going('setting the identity', options);
+    this.#become(identity);
   }
 
   async setNetwork(_network: unknown, options: CallOptions = {}): Promise<void> {
-    this.#check(options);
+    await this.#going('setting up the network', options);
   }
 
   async usage(options: CallOptions = {}): Promise<GuestUsage> {
@@ -185,6 +203,18 @@ export class MemoryChannel implements GuestChannel {
     this.break(unreachable(this.#guest.vmId, 'the channel was closed'));
   }
 
+  #become({ hostname, machineId }: GuestIdentity): void {
+    this.#guest.hostname = hostname;
+    this.#guest.machineId = machineId;
+  }
+
+  /** As {@link #check}, for what waits while the guest is sealed. */
+  async #going(what: string, options: CallOptions): Promise<void> {
+    this.#check(options);
+    await this.#guest.seal.whenOpen(what, this.closed, options.signal);
+    this.#check(options);
+  }
+
   #check({ signal }: CallOptions): void {
     if (signal?.aborted) throw cancelled(`a call to VM ${this.#guest.vmId}`, signal);
     if (this.#broken) throw this.#broken;
@@ -205,5 +235,11 @@ export class MemoryChannel implements GuestChannel {
       .then(exit.resolve, exit.reject)
       .finally(() => signal.removeEventListener('abort', onAbort));
     return { ...process, exited: exit.promise, [Symbol.asyncDispose]: () => process[Symbol.asyncDispose]() };
+  }
+}
+
+function checkSeed(seed: Uint8Array, field: string): void {
+  if (seed.length < 32 || seed.length > 512) {
+    throw new AlcoveError('InvalidInput', `${field} must have 32 to 512 bytes`, { details: { field } });
   }
 }

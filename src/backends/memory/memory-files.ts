@@ -10,8 +10,8 @@ const chunkSize = 65_536;
 interface FilesHost {
   readonly disk: MemoryDisk;
   nowMs(): number;
-  /** Throws when the guest can no longer be reached. */
-  check(): void;
+  /** Waits until the guest goes. Throws when it can no longer be reached. */
+  ready(path: string, options: CallOptions): Promise<void>;
   log(call: MemoryLogEntry['call'], about: string): void;
 }
 
@@ -27,13 +27,13 @@ export class MemoryFiles implements GuestFiles {
     path: string,
     options: CallOptions & { offset?: number; length?: number } = {},
   ): AsyncGenerator<Uint8Array> {
-    this.#begin('read', path, options);
+    await this.#begin('read', path, options);
     const data = this.#host.disk.readFile(path);
     const from = options.offset ?? 0;
     const end = Math.min(data.length, from + (options.length ?? data.length));
     for (let at = from; at < end; at += chunkSize) {
       yield data.subarray(at, Math.min(end, at + chunkSize));
-      this.#begin(undefined, path, options);
+      await this.#begin(undefined, path, options);
     }
   }
 
@@ -42,12 +42,12 @@ export class MemoryFiles implements GuestFiles {
     data: AsyncIterable<Uint8Array> | Uint8Array | string,
     options: CallOptions & { mode?: number; uid?: number; gid?: number; append?: true } = {},
   ): Promise<void> {
-    this.#begin('write', path, options);
+    await this.#begin('write', path, options);
     const { disk } = this.#host;
     const chunks: Uint8Array[] = options.append && disk.find(path) ? [disk.readFile(path)] : [];
     if (typeof data === 'string' || data instanceof Uint8Array) chunks.push(Buffer.from(data));
     else for await (const chunk of data) chunks.push(chunk);
-    this.#begin(undefined, path, options);
+    await this.#begin(undefined, path, options);
     const { mode, uid, gid } = options;
     disk.writeFile(path, Buffer.concat(chunks), {
       mtimeMs: this.#host.nowMs(),
@@ -59,14 +59,14 @@ export class MemoryFiles implements GuestFiles {
   }
 
   async stat(path: string, options: CallOptions = {}): Promise<FileStat> {
-    this.#begin(undefined, path, options);
+    await this.#begin(undefined, path, options);
     const node = this.#host.disk.find(path);
     if (!node) throw fileError('ENOENT', path);
     return statOf(normalise(path), node);
   }
 
   async *list(path: string, options: CallOptions = {}): AsyncGenerator<FileStat> {
-    this.#begin(undefined, path, options);
+    await this.#begin(undefined, path, options);
     const { path: at } = this.#host.disk.resolve(path);
     for (const name of this.#host.disk.list(path)) {
       const child = normalise(`${at}/${name}`);
@@ -76,7 +76,7 @@ export class MemoryFiles implements GuestFiles {
   }
 
   async mkdir(path: string, options: CallOptions & { parents?: true; mode?: number } = {}): Promise<void> {
-    this.#begin(undefined, path, options);
+    await this.#begin(undefined, path, options);
     const { parents, mode } = options;
     this.#host.disk.makeFolder(path, {
       mtimeMs: this.#host.nowMs(),
@@ -87,19 +87,19 @@ export class MemoryFiles implements GuestFiles {
   }
 
   async remove(path: string, options: CallOptions & { recursive?: true } = {}): Promise<void> {
-    this.#begin('remove', path, options);
+    await this.#begin('remove', path, options);
     this.#host.disk.remove(path, options);
     this.#host.disk.sync();
   }
 
   async rename(from: string, to: string, options: CallOptions = {}): Promise<void> {
-    this.#begin('rename', from, options);
+    await this.#begin('rename', from, options);
     this.#host.disk.rename(from, to);
     this.#host.disk.sync();
   }
 
   async *watch(path: string, options: CallOptions & { recursive?: true } = {}): AsyncGenerator<FileChange> {
-    this.#begin(undefined, path, options);
+    await this.#begin(undefined, path, options);
     const { path: at } = this.#host.disk.resolve(path);
     const changes: FileChange[] = [];
     let changed = Promise.withResolvers<void>();
@@ -133,7 +133,7 @@ export class MemoryFiles implements GuestFiles {
     tar: AsyncIterable<Uint8Array>,
     options: CallOptions & { owner?: { uid: number; gid: number } } = {},
   ): Promise<void> {
-    this.#begin('tarIn', path, options);
+    await this.#begin('tarIn', path, options);
     const { disk } = this.#host;
     const root = normalise(path);
     disk.makeFolder(root, { parents: true });
@@ -171,12 +171,12 @@ export class MemoryFiles implements GuestFiles {
       }
     }
     await fed;
-    this.#begin(undefined, path, options);
+    await this.#begin(undefined, path, options);
     disk.sync();
   }
 
   async *tarOut(path: string, options: CallOptions = {}): AsyncGenerator<Uint8Array> {
-    this.#begin('tarOut', path, options);
+    await this.#begin('tarOut', path, options);
     const { disk } = this.#host;
     const { path: root, node } = disk.resolve(path);
     const tar = pack();
@@ -195,14 +195,13 @@ export class MemoryFiles implements GuestFiles {
     add(root, node.kind === 'directory' ? '.' : root.slice(root.lastIndexOf('/') + 1), node);
     tar.finalize();
     for await (const chunk of tar) {
-      this.#begin(undefined, path, options);
+      await this.#begin(undefined, path, options);
       yield chunk as Uint8Array;
     }
   }
 
-  #begin(call: MemoryLogEntry['call'] | undefined, path: string, options: CallOptions): void {
-    if (options.signal?.aborted) throw cancelled(path, options.signal);
-    this.#host.check();
+  async #begin(call: MemoryLogEntry['call'] | undefined, path: string, options: CallOptions): Promise<void> {
+    await this.#host.ready(path, options);
     if (call) this.#host.log(call, path);
   }
 }

@@ -7,6 +7,7 @@ import { GuestClock } from './guest-clock.ts';
 import { asGuestProcess } from './guest-process.ts';
 import { MemoryCommand } from './memory-command.ts';
 import type { DiskImage, MemoryDisk } from './memory-disk.ts';
+import { MemorySeal } from './memory-seal.ts';
 import { RetainedOutput } from './retained-output.ts';
 import { commandLine, type ScriptedExit } from './script.ts';
 
@@ -42,6 +43,7 @@ export class MemoryGuest implements CommandHost {
   readonly disk: MemoryDisk;
   readonly memory: Map<string, string>;
   readonly clock: GuestClock;
+  readonly seal: MemorySeal;
   readonly processes = new Map<number, string>();
   hostname = 'localhost';
   machineId = '';
@@ -57,6 +59,9 @@ export class MemoryGuest implements CommandHost {
     this.bootId = memory?.bootId ?? Buffer.from(surroundings.random(16)).toString('hex');
     this.memory = new Map(Object.entries(memory?.values ?? {}));
     this.clock = new GuestClock(surroundings.clock, memory?.uptimeMs ?? 0);
+    this.seal = new MemorySeal(surroundings.clock, (state) =>
+      state === 'sealed' ? this.clock.stand('sealed') : this.clock.go('sealed'),
+    );
     this.#lastPid = memory?.lastPid ?? 1;
     for (const { pid, command, detachedId } of memory?.processes ?? [])
       this.#revive(pid, command, detachedId);
@@ -133,7 +138,8 @@ export class MemoryGuest implements CommandHost {
   /** The machine is gone. */
   vanish(error: Error): void {
     for (const command of [...this.#commands]) command.vanish(error);
-    this.clock.stand();
+    this.seal.open();
+    this.clock.stand('off');
   }
 
   /** What a snapshot of its memory holds. Commands of clients are not in it: their streams end with the channel. */

@@ -96,7 +96,7 @@ export class MemoryVm implements BackendVm {
     guest.machineId = request.machineId;
     await this.#host.pass('start.middle', this.id, options);
     world.powerOn(this.#dir, { id: this.id, guest, state: 'running', onDeath: new Set([this.#onDeath]) });
-    guest.clock.go();
+    guest.clock.go('off');
     try {
       await this.#store({ format: 1, disk: stored.disk }); // Kept memory is used up by a start.
       await this.#host.pass('start.end', this.id, options);
@@ -249,6 +249,6 @@ export class MemoryVm implements BackendVm {
 
 function setState(machine: MemoryMachine, state: 'running' | 'paused'): void {
   machine.state = state;
-  if (state === 'running') machine.guest.clock.go();
-  else machine.guest.clock.stand();
+  if (state === 'running') machine.guest.clock.go('paused');
+  else machine.guest.clock.stand('paused');
 }

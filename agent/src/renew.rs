@@ -1,0 +1,32 @@
+//! RENEW: a guest that was restored, resumed or sealed becomes somebody, and only then do its processes go on.
+
+use crate::failure::Failure;
+use crate::guest::Guest;
+use crate::hooks;
+use crate::identity::{Clock, Entropy, Identity};
+use crate::link::Link;
+use crate::network::Network;
+use crate::protocol::*;
+use crate::tlv::{Fields, Tlvs};
+
+pub fn renew(guest: &Guest, link: &Link, fields: &Fields) -> Result<Tlvs, Failure> {
+    let entropy = Entropy::parse(fields)?;
+    let clock = Clock::parse(fields)?;
+    let identity = Identity::parse(fields)?;
+    let network = Network::parse(fields)?;
+    let turn = guest.freezer.turn();
+    if guest.is_vm() {
+        entropy.apply()?;
+        clock.apply()?;
+        // The files that say who it is are on the frozen disk.
+        turn.thaw_files()?;
+        guest.identity.change(identity, |identity, _| identity.apply())?;
+        if let Some(network) = network {
+            guest.network.change(network, Network::apply)?;
+        }
+    }
+    turn.go_on()?;
+    drop(turn);
+    link.wake_loop();
+    Ok(Tlvs::new().u8(TAG_HOOKS, u8::from(hooks::any(guest, "after-restore"))))
+}
