@@ -64,14 +64,20 @@ export interface SpareMaker {
    * `dir` when it rejects.
    */
   make(request: SpareRequest, options?: BackendCallOptions): Promise<Spare>;
-  /** Finds the spare of a directory again after a restart. One that is not whole is ended: `undefined`. */
+  /**
+   * Finds the spare of a directory again after a restart; never asked of one that a start was given. One that is not whole is
+   * ended, also when its directory is gone: `undefined`.
+   */
   recover(request: { id: string; dir: string }): Promise<Spare | undefined>;
   /**
    * Names of the spares that the next start of a VM could take over, the best first: with one of the first name nothing is left to
    * do but to let it go on. Changes with the VM's state.
    */
-  keysFor(vm: BackendVm): readonly string[];
+  keysFor(vm: BackendVm): readonly SpareKey[];
 }
+
+/** Begins with the kind, so that it is known what to make where there is none; the rest is the backend's. */
+export type SpareKey = `${SpareRequest['kind']}:${string}`;
 
 /** What a spare is for: any VM of a shape; a VM of that shape that starts from that untouched image; a copy of a memory snapshot. */
 export type SpareRequest = { id: string; dir: string; shape: MachineShape } & (
@@ -84,7 +90,7 @@ export interface Spare {
   readonly id: string;
   readonly dir: string;
   /** See {@link SpareMaker.keysFor}. */
-  readonly key: string;
+  readonly key: SpareKey;
   readonly kind: SpareRequest['kind'];
   readonly shape: Pick<MachineShape, 'cpus' | 'memoryMiB'>;
   /** Resolves when it has ended by itself, with the reason; never when it was taken or disposed of. */
