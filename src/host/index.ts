@@ -16,3 +16,4 @@ export {
   toolPackages,
   toolPath,
 } from './run-tool.ts';
+export { type FlightContext, type FlightOptions, SingleFlight } from './single-flight.ts';

@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { AlcoveError } from '../errors.ts';
+import type { FlightContext } from '../host/index.ts';
 import { renameDurably, syncPath } from '../store/index.ts';
 import { readLayers } from './layers/read-layers.ts';
 import { writeSquashfs } from './layers/squashfs.ts';
 import { writeTree } from './layers/write-tree.ts';
-import type { FlightContext } from './single-flight.ts';
 import type { ImageContents } from './sources/image-contents.ts';
 
 export interface BuildOptions {

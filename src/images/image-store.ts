@@ -1,7 +1,7 @@
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError, cancelled, isAlcoveError } from '../errors.ts';
-import { type Clock, systemClock } from '../host/index.ts';
+import { type Clock, type FlightContext, SingleFlight, systemClock } from '../host/index.ts';
 import { type Database, type StateDir, storageError } from '../store/index.ts';
 import { buildImage } from './build-image.ts';
 import { hexOf } from './digest.ts';
@@ -15,7 +15,6 @@ import {
 import { checkName, checkReference, withTag } from './image-reference.ts';
 import { type ImageRecord, ImageTable } from './image-table.ts';
 import { mendImages } from './mend-images.ts';
-import { type FlightContext, SingleFlight } from './single-flight.ts';
 import { readBuiltin } from './sources/builtin-image.ts';
 import type { ImageContents } from './sources/image-contents.ts';
 import { checkPath, displaySource, readSource } from './sources/read-source.ts';

@@ -1,10 +1,10 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError, isAlcoveError } from '../../errors.ts';
+import type { FlightContext } from '../../host/index.ts';
 import { runTool } from '../../host/index.ts';
 import { fetchDebianPackage } from '../debian-package.ts';
 import { fullDiskOr } from '../full-disk.ts';
-import type { FlightContext } from '../single-flight.ts';
 import { networkEnvironment } from '../tool-environment.ts';
 
 /** A kernel as it lies in an unpacked package. */

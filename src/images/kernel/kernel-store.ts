@@ -3,12 +3,11 @@ import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AlcoveError, cancelled, isAlcoveError } from '../../errors.ts';
-import { type Clock, systemClock } from '../../host/index.ts';
+import { type Clock, type FlightContext, SingleFlight, systemClock } from '../../host/index.ts';
 import { renameDurably, type StateDir, storageError } from '../../store/index.ts';
 import { digestOf, digestOfFile, hexOf } from '../digest.ts';
 import type { GuestKernel, KernelRequest, KernelStore } from '../guest-kernel.ts';
 import type { ImageCallOptions } from '../image.ts';
-import { type FlightContext, SingleFlight } from '../single-flight.ts';
 import { fetchDebianKernel } from './debian-kernel.ts';
 import { writeInitramfs } from './initramfs.ts';
 import { readKernelRelease } from './kernel-file.ts';

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError, isAlcoveError } from '../../errors.ts';
+import type { FlightContext } from '../../host/index.ts';
 import { runTool } from '../../host/index.ts';
 import { fetchDebianPackage } from '../debian-package.ts';
 import { fullDiskOr } from '../full-disk.ts';
-import type { FlightContext } from '../single-flight.ts';
 import type { TarEntry } from '../tar/tar-entry.ts';
 import { endOfTar, paddingAfter, writeTarHeader } from '../tar/tar-writer.ts';
 import type { ImageContents } from './image-contents.ts';

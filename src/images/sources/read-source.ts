@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { AlcoveError } from '../../errors.ts';
+import type { FlightContext } from '../../host/index.ts';
 import type { ImageSource } from '../image.ts';
-import type { FlightContext } from '../single-flight.ts';
 import type { ImageContents } from './image-contents.ts';
 import { fetchLocalImage } from './local-image.ts';
 import { readDirectory, readTarFile } from './plain-rootfs.ts';

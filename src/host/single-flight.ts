@@ -1,5 +1,10 @@
 import { cancelled } from '../errors.ts';
-import type { ImageCallOptions, ImageProgress } from './image.ts';
+
+/** What a caller that waits may say, and is told. */
+export interface FlightOptions {
+  signal?: AbortSignal;
+  onProgress?: (progress: { step: string }) => void;
+}
 
 /** What work under way may use: a signal that fires when nobody waits for it any more, and a way to say how far it is. */
 export interface FlightContext {
@@ -10,8 +15,8 @@ export interface FlightContext {
 interface Flight<T> {
   result: Promise<T>;
   abort: AbortController;
-  waiters: Set<ImageCallOptions>;
-  lastStep: ImageProgress | undefined;
+  waiters: Set<FlightOptions>;
+  lastStep: { step: string } | undefined;
 }
 
 /**
@@ -21,11 +26,7 @@ interface Flight<T> {
 export class SingleFlight<T> {
   readonly #flights = new Map<string, Flight<T>>();
 
-  async run(
-    key: string,
-    options: ImageCallOptions,
-    work: (context: FlightContext) => Promise<T>,
-  ): Promise<T> {
+  async run(key: string, options: FlightOptions, work: (context: FlightContext) => Promise<T>): Promise<T> {
     const { signal } = options;
     if (signal?.aborted) throw cancelled(key, signal);
     const under = this.#flights.get(key);
