@@ -25,8 +25,11 @@ pub fn renew(guest: &Guest, link: &Link, fields: &Fields) -> Result<Tlvs, Failur
             guest.network.change(network, Network::apply)?;
         }
     }
+    // Before others want the CPU, too.
+    let has_hooks = hooks::any(guest, "after-restore");
     turn.go_on()?;
     drop(turn);
+    link.end(Ok(Tlvs::new().u8(TAG_HOOKS, u8::from(has_hooks))));
     link.wake_loop();
-    Ok(Tlvs::new().u8(TAG_HOOKS, u8::from(hooks::any(guest, "after-restore"))))
+    Ok(Tlvs::new())
 }

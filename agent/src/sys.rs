@@ -16,6 +16,8 @@ mod foreign {
         pub fn read(fd: c_int, buffer: *mut c_void, count: usize) -> isize;
         pub fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
         pub fn pread(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize;
+        pub fn pwrite(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize;
+        pub fn ftruncate(fd: c_int, length: i64) -> c_int;
         pub fn openat(dir: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
         pub fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
         pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
@@ -445,6 +447,15 @@ pub fn write_all(fd: RawFd, mut buffer: &[u8]) -> io::Result<()> {
 pub fn pread(fd: RawFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let result = unsafe { foreign::pread(fd, buffer.as_mut_ptr().cast(), buffer.len(), offset as i64) };
     check_size(result)
+}
+
+/// Makes this the whole content of a file, without ever making it empty.
+pub fn overwrite(fd: RawFd, content: &[u8]) -> io::Result<()> {
+    let result = unsafe { foreign::pwrite(fd, content.as_ptr().cast(), content.len(), 0) };
+    if check_size(result)? != content.len() {
+        return Err(io::Error::from_raw_os_error(crate::failure::EIO));
+    }
+    check(unsafe { foreign::ftruncate(fd, content.len() as i64) }).map(|_| ())
 }
 
 /// Opens with O_CLOEXEC always.
