@@ -65,7 +65,7 @@ export interface SpareMaker {
    */
   make(request: SpareRequest, options?: BackendCallOptions): Promise<Spare>;
   /**
-   * Finds the spare of a directory again after a restart; never asked of one that a start was given. One that is not whole is
+   * Finds the spare of a directory again after a restart; never asked of one that a start has taken over. One that is not whole is
    * ended, also when its directory is gone: `undefined`.
    */
   recover(request: { id: string; dir: string }): Promise<Spare | undefined>;

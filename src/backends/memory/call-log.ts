@@ -10,6 +10,11 @@ export type MemoryCall =
   | 'resume'
   | 'snapshot'
   | 'destroy'
+  | 'make-spare'
+  | 'recover-spare'
+  | 'take-spare'
+  | 'dispose-spare'
+  | 'release-spare'
   | 'release'
   | 'exec'
   | 'attach'
@@ -22,8 +27,9 @@ export type MemoryCall =
   | 'tarOut';
 
 export interface MemoryLogEntry {
+  /** A VM's id, or a spare's. */
   vm: string;
   call: MemoryCall;
-  /** The command line, path, port or snapshot directory it was about. */
+  /** The command line, path, port, snapshot directory or spare it was about. */
   about?: string;
 }

@@ -3,7 +3,20 @@ import type { MemoryCall } from './call-log.ts';
 
 type FaultyCall = Extract<
   MemoryCall,
-  'create' | 'restore' | 'recover' | 'reap' | 'start' | 'stop' | 'pause' | 'resume' | 'snapshot' | 'destroy'
+  | 'create'
+  | 'restore'
+  | 'recover'
+  | 'reap'
+  | 'start'
+  | 'stop'
+  | 'pause'
+  | 'resume'
+  | 'snapshot'
+  | 'destroy'
+  | 'make-spare'
+  | 'recover-spare'
+  | 'take-spare'
+  | 'dispose-spare'
 >;
 
 /**

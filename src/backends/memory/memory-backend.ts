@@ -15,10 +15,12 @@ import type { MemoryCall, MemoryLogEntry } from './call-log.ts';
 import type { FaultOptions, MemoryPoint } from './faults.ts';
 import type { PortHandler } from './memory-channel.ts';
 import { emptyDisk } from './memory-disk.ts';
+import { MemorySpares } from './memory-spares.ts';
 import { MemoryVm, type VmHost } from './memory-vm.ts';
 import { MemoryWorld } from './memory-world.ts';
 import type { Behaviour, ScriptMatch } from './script.ts';
-import { loadMachine, loadSnapshot, storeMachine } from './stored-machine.ts';
+import { loadMachine, loadSnapshot, type StoredMachine, storeMachine } from './stored-machine.ts';
+import { endTakenSpare } from './take-spare.ts';
 
 export interface MemoryBackendOptions {
   /** Time of the guests and of scripted delays. @default the system's */
@@ -29,6 +31,8 @@ export interface MemoryBackendOptions {
   facts?: Record<string, string>;
   /** Whether a VM's snapshots build on the one before. @default 'no' */
   incremental?: 'yes' | 'no';
+  /** Whether it makes machines ahead of need. @default 'yes' */
+  spares?: 'yes' | 'no';
   /** Why it cannot be used, for `probe`. @default it can */
   unusable?: { reason: string; remedy: string };
 }
@@ -45,6 +49,7 @@ export interface MemoryBackendOptions {
  */
 export class MemoryBackend implements VmBackend {
   readonly name = 'memory';
+  readonly spares?: MemorySpares;
   readonly #world: MemoryWorld;
   readonly #options: MemoryBackendOptions;
   readonly #vms = new Set<MemoryVm>();
@@ -66,6 +71,7 @@ export class MemoryBackend implements VmBackend {
       onDisk: (work) => this.#onDisk(work),
       forget: (vm) => this.#vms.delete(vm),
     };
+    if (options.spares !== 'no') this.spares = new MemorySpares(this.#host);
   }
 
   get #capabilities(): BackendCapabilities {
@@ -80,6 +86,11 @@ export class MemoryBackend implements VmBackend {
   /** Ids of the machines that are on. */
   get running(): string[] {
     return this.#world.running.flatMap((dir) => this.#world.machine(dir)?.id ?? []).sort();
+  }
+
+  /** Ids of the machines that wait for a VM, or are just being taken over by one. */
+  get waiting(): string[] {
+    return [...this.#world.spares.values()].map(({ id }) => id).sort();
   }
 
   /** Says what a command does, in every VM. A later script goes before an earlier one, and both before the built-in commands. */
@@ -136,6 +147,14 @@ export class MemoryBackend implements VmBackend {
     for (const tell of [...found.machine.onDeath]) tell(reason);
   }
 
+  /** Ends a spare from outside. */
+  spareDies(id: string, reason: string): void {
+    const found = [...this.#world.spares].find(([, machine]) => machine.id === id);
+    if (!found) throw new Error(`there is no spare ${id}`);
+    this.#world.spares.delete(found[0]);
+    for (const tell of [...found[1].onDeath]) tell(reason);
+  }
+
   /**
    * The backend of the next engine on the same host: machines run on. This one is dead from now on, as if its process had
    * been killed: its calls never return and it hears of nothing. Resolves when the last file it was writing is written.
@@ -155,10 +174,10 @@ export class MemoryBackend implements VmBackend {
   async create(request: CreateRequest, options?: BackendCallOptions): Promise<BackendVm> {
     this.#log(request.id, 'create');
     await this.#pass('create.begin', request.id, options);
-    await this.#onDisk(storeMachine(request.dir, { format: 1, disk: emptyDisk() }));
+    await this.#onDisk(storeMachine(request.dir, { format: 1, disk: emptyDisk(), copyOf: 'image' }));
     await this.#pass('create.middle', request.id, options);
     await this.#pass('create.end', request.id, options);
-    return this.#open(request);
+    return this.#open(request, 'image');
   }
 
   async restore(request: RestoreRequest, options?: BackendCallOptions): Promise<BackendVm> {
@@ -176,20 +195,23 @@ export class MemoryBackend implements VmBackend {
       );
     }
     const { disk, memory } = await this.#onDisk(loadSnapshot(request.snapshot));
-    const content = { disk, ...(memory && request.memory === 'include' && { memory }) };
+    const copyOf = memory && request.memory === 'include' ? { snapshot: request.snapshot.dir } : undefined;
+    const content = { disk, ...(copyOf && { memory, copyOf }) };
     await this.#pass('restore.middle', request.id, options);
     await this.#onDisk(storeMachine(request.dir, { format: 1, ...content }));
     await this.#pass('restore.end', request.id, options);
-    return this.#open(request);
+    return this.#open(request, copyOf);
   }
 
   async recover(request: RecoverRequest, options?: BackendCallOptions): Promise<BackendVm> {
     this.#log(request.id, 'recover');
     await this.#pass('recover.begin', request.id, options);
     await this.#pass('recover.middle', request.id, options);
-    if (!this.#world.machine(request.dir)) await this.#onDisk(loadMachine(request.dir));
+    endTakenSpare(this.#world, request.dir);
+    const isOn = this.#world.machine(request.dir) !== undefined;
+    const copyOf = isOn ? undefined : (await this.#onDisk(loadMachine(request.dir))).copyOf;
     await this.#pass('recover.end', request.id, options);
-    return this.#open(request);
+    return this.#open(request, copyOf);
   }
 
   async reap(request: { id: string; dir: string }): Promise<void> {
@@ -197,6 +219,7 @@ export class MemoryBackend implements VmBackend {
     await this.#pass('reap.begin', request.id, undefined);
     await this.#pass('reap.middle', request.id, undefined);
     this.#world.powerOff(request.dir, 'nobody knew it');
+    endTakenSpare(this.#world, request.dir);
     const disk = this.#world.leftDisks.get(request.dir);
     if (disk && existsSync(request.dir)) await this.#onDisk(storeMachine(request.dir, { format: 1, disk }));
     this.#world.leftDisks.delete(request.dir);
@@ -204,8 +227,8 @@ export class MemoryBackend implements VmBackend {
     await this.#pass('reap.end', request.id, undefined);
   }
 
-  #open(request: CreateRequest): MemoryVm {
-    const vm = new MemoryVm(this.#host, request);
+  #open(request: CreateRequest, copyOf: StoredMachine['copyOf']): MemoryVm {
+    const vm = new MemoryVm(this.#host, request, copyOf);
     this.#vms.add(vm);
     return vm;
   }
@@ -232,6 +255,7 @@ export class MemoryBackend implements VmBackend {
   #die(): void {
     this.#dead = true;
     for (const vm of this.#vms) vm.letGo();
+    this.spares?.letGo();
     this.#vms.clear();
   }
 }

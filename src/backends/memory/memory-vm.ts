@@ -7,6 +7,7 @@ import type {
   MachineShape,
   PhysicalState,
   SnapshotManifest,
+  SpareKey,
   StartRequest,
 } from '../../vm/backend.ts';
 import type { MemoryCall } from './call-log.ts';
@@ -16,7 +17,9 @@ import { MemoryChannel } from './memory-channel.ts';
 import { type DiskImage, MemoryDisk } from './memory-disk.ts';
 import { MemoryGuest } from './memory-guest.ts';
 import type { MemoryMachine, MemoryWorld } from './memory-world.ts';
+import { spareKeys } from './spare-keys.ts';
 import { loadMachine, type StoredMachine, storeMachine, storeSnapshot } from './stored-machine.ts';
+import { endTakenSpare, takeSpare } from './take-spare.ts';
 
 /** What a VM shares with its backend. */
 export interface VmHost {
@@ -51,13 +54,19 @@ export class MemoryVm implements BackendVm {
   #channel: MemoryChannel | undefined;
   /** The last snapshot that was taken, for the next to build on. */
   #line: { dir: string; disk: DiskImage } | undefined;
+  #copyOf: StoredMachine['copyOf'];
 
-  constructor(host: VmHost, request: { id: string; dir: string; shape: MachineShape; image: MachineImage }) {
+  constructor(
+    host: VmHost,
+    request: { id: string; dir: string; shape: MachineShape; image: MachineImage },
+    copyOf: StoredMachine['copyOf'],
+  ) {
     this.#host = host;
     this.id = request.id;
     this.#dir = request.dir;
     this.#shape = request.shape;
     this.#image = request.image;
+    this.#copyOf = copyOf;
     this.handle = { dir: request.dir };
     this.#machine?.onDeath.add(this.#onDeath);
     if (host.canPause) {
@@ -68,6 +77,11 @@ export class MemoryVm implements BackendVm {
 
   get #machine(): MemoryMachine | undefined {
     return this.#host.world.machine(this.#dir);
+  }
+
+  /** Names of the spares that its next start could take. */
+  get spareKeys(): SpareKey[] {
+    return spareKeys(this.#shape, this.#image, this.#copyOf);
   }
 
   async observe(): Promise<PhysicalState> {
@@ -95,13 +109,17 @@ export class MemoryVm implements BackendVm {
     guest.hostname = request.hostname;
     guest.machineId = request.machineId;
     await this.#host.pass('start.middle', this.id, options);
-    world.powerOn(this.#dir, { id: this.id, guest, state: 'running', onDeath: new Set([this.#onDeath]) });
-    guest.clock.go('off');
     try {
+      if (request.spare) await takeSpare(this.#host, this, this.#dir, request.spare, options);
+      world.powerOn(this.#dir, { id: this.id, guest, state: 'running', onDeath: new Set([this.#onDeath]) });
+      endTakenSpare(world, this.#dir); // It is the VM's machine now.
+      guest.clock.go('off');
       await this.#store({ format: 1, disk: stored.disk }); // Kept memory is used up by a start.
       await this.#host.pass('start.end', this.id, options);
       if (!this.#machine) throw unreachable(this.id, 'it died while it started');
+      this.#copyOf = undefined;
     } catch (error) {
+      endTakenSpare(world, this.#dir);
       world.powerOff(this.#dir, 'it could not be started');
       await this.#store(stored);
       throw error;
@@ -149,6 +167,7 @@ export class MemoryVm implements BackendVm {
     this.#host.log(this.id, 'destroy');
     await this.#host.pass('destroy.begin', this.id, undefined);
     this.#host.world.powerOff(this.#dir, 'it was destroyed');
+    endTakenSpare(this.#host.world, this.#dir);
     await this.#host.pass('destroy.middle', this.id, undefined);
     this.#host.world.leftDisks.delete(this.#dir);
     this.#host.world.consoles.delete(this.#dir);

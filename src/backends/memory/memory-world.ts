@@ -20,6 +20,13 @@ export interface MemoryMachine {
   readonly onDeath: Set<(reason: string) => void>;
 }
 
+/** A machine that waits for a VM. */
+export interface WaitingMachine {
+  readonly id: string;
+  /** Told when it ends without having been asked to. */
+  readonly onDeath: Set<(reason: string) => void>;
+}
+
 /**
  * The host that scripted machines run on: it outlives the backends that connect to it, as real machines outlive the
  * engine. Machines are found by their directory.
@@ -31,6 +38,8 @@ export class MemoryWorld {
   readonly consoles = new Map<string, string>();
   /** What lies on the disks of machines that ended without a stop, by directory. */
   readonly leftDisks = new Map<string, DiskImage>();
+  /** Machines made ahead of need that are on, by directory. */
+  readonly spares = new Map<string, WaitingMachine>();
   readonly #machines = new Map<string, MemoryMachine>();
   readonly #scripts: { match: ScriptMatch; behaviour: Behaviour }[] = [];
   readonly #ports: { port: number; vm: string | undefined; handler: PortHandler }[] = [];
@@ -77,6 +86,7 @@ export class MemoryWorld {
     for (const tell of this.#onPowerLoss) tell();
     this.#onPowerLoss.clear();
     for (const dir of this.running) this.powerOff(dir, 'the power was lost');
+    this.spares.clear();
   }
 
   onPowerLoss(listener: () => void): void {

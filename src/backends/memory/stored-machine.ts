@@ -12,6 +12,8 @@ export interface StoredMachine {
   format: 1;
   disk: DiskImage;
   memory?: MemoryImage;
+  /** What it is a copy of, as long as it was never started: its image, or a snapshot with memory, by directory. */
+  copyOf?: 'image' | { snapshot: string };
 }
 
 const stateFile = 'machine.json';
