@@ -41,19 +41,15 @@ export function captureChangedPages(request: CaptureRequest): CapturedPages | Ca
 }
 
 /**
- * Does the part of {@link captureChangedPages} for which the machine need not stand still: opens what it reads from, and takes as
- * much memory as would be needed now.
+ * Does the part of {@link captureChangedPages} for which the machine need not stand still: finds the mapping and opens what it
+ * reads from. {@link PreparedCapture.takeMemory} does more of it.
  */
 export function prepareCapture(request: CaptureRequest): PreparedCapture | CaptureRefused {
   if (hostPageBytes() !== pageBytes)
     return { kind: 'refused', reason: `this host's memory pages are of ${hostPageBytes()} bytes` };
-  let prepared: PreparedCapture | undefined;
   try {
-    prepared = new PreparedCapture(request);
-    prepared.takeMemory();
-    return prepared;
+    return new PreparedCapture(request);
   } catch (error) {
-    prepared?.[Symbol.dispose]();
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'EACCES' || code === 'EPERM') return { kind: 'refused', reason: message };
     if (code === 'ENOENT' || code === 'ESRCH')
@@ -86,7 +82,7 @@ export class PreparedCapture implements Disposable {
     }
   }
 
-  /** Takes as much memory as would be needed now. */
+  /** Takes as much memory as a capture now would need, at most 64 MiB; what is missing then is taken then. Once, before the machine stands still. */
   takeMemory(): void {
     const pages = this.#anonymous.find(this.#parts).reduce((sum, { count }) => sum + count, 0);
     for (let bytes = 0; bytes < Math.min(pages * pageBytes, maxHeldBytes); bytes += slabBytes)

@@ -12,7 +12,7 @@ export {
   prepareCapture,
 } from './changed-pages.ts';
 export { differingFrom } from './differing-pages.ts';
-export { pagesOfFile } from './file-pages.ts';
+export { everyPage, pagesOfFile } from './file-pages.ts';
 export type { LayerRun } from './layer-format.ts';
 export { type ListedImage, type MemoryImage, type MemoryImageRequest, MemoryImages } from './memory-image.ts';
 export { MemoryLayer, type OpenLayers, openLayers } from './memory-layer.ts';

@@ -87,11 +87,11 @@ export class MemoryLayer implements AsyncDisposable {
 }
 
 /**
- * Opens a stack of layers, lowest first, all of a machine of that size.
+ * Opens a stack of layers, lowest first, all of a machine of that size; without one, of the size that the lowest has.
  *
  * @throws AlcoveError `SnapshotCorrupt` (names the file), `StateUnusable`
  */
-export async function openLayers(paths: readonly string[], ramBytes: number): Promise<OpenLayers> {
+export async function openLayers(paths: readonly string[], ramBytes?: number): Promise<OpenLayers> {
   const layers: MemoryLayer[] = [];
   const close = async () => {
     await Promise.all(layers.map((layer) => layer[Symbol.asyncDispose]()));
@@ -100,8 +100,9 @@ export async function openLayers(paths: readonly string[], ramBytes: number): Pr
     for (const path of paths) {
       const layer = await MemoryLayer.open(path);
       layers.push(layer);
-      if (layer.ramBytes !== ramBytes)
-        throw corrupt(path, `is of a machine with ${layer.ramBytes} bytes of memory, not ${ramBytes}`);
+      const expected = ramBytes ?? layers[0]?.ramBytes;
+      if (layer.ramBytes !== expected)
+        throw corrupt(path, `is of a machine with ${layer.ramBytes} bytes of memory, not ${expected}`);
     }
   } catch (error) {
     await close();
