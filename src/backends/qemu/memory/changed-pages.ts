@@ -202,8 +202,8 @@ function openUnnamed(path: string): number {
     const file = openSync(path, 'wx+', 0o600);
     rmSync(path);
     return file;
-  } catch (error) {
-    throw storageError(path, error);
+  } catch (cause) {
+    throw new AlcoveError('StateUnusable', `cannot make ${path}: ${(cause as Error).message}`, { cause });
   }
 }
 

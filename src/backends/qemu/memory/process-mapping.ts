@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { type BigIntStats, readFileSync, statSync } from 'node:fs';
 import { AlcoveError } from '../../../errors.ts';
 
 /** A part of a file as it lies in a process's address space. */
@@ -15,10 +15,10 @@ export interface MappedPart {
  * file is known by device and inode, as names change and a process in a chroot sees other ones; the kernel splits a mapping
  * where parts of it got different advice.
  *
- * @throws AlcoveError `VmFailed` (it is not mapped), `Internal` (it is mapped shared); what `readFileSync` throws of `/proc/PID/maps`
+ * @throws AlcoveError `VmFailed` (it is not mapped), `Internal` (it is mapped shared), `StateUnusable` (there is no such file); what `readFileSync` throws of `/proc/PID/maps`
  */
 export function findMapping(pid: number, path: string, length: number): MappedPart[] {
-  const { dev, ino } = statSync(path, { bigint: true });
+  const { dev, ino } = identify(path);
   const { major, device } = deviceName(dev);
   const parts = parseMaps(readFileSync(`/proc/${pid}/maps`, 'latin1')).filter((part) => part.ino === ino);
   // btrfs and overlayfs tell stat(2) of another device than the mapping's, both without a major number: there the inode and
@@ -40,6 +40,14 @@ export function findMapping(pid: number, path: string, length: number): MappedPa
   if (next !== length)
     throw new AlcoveError('VmFailed', `process ${pid} has not mapped the ${length} bytes of ${path}`);
   return mapped;
+}
+
+function identify(path: string): BigIntStats {
+  try {
+    return statSync(path, { bigint: true });
+  } catch (cause) {
+    throw new AlcoveError('StateUnusable', `cannot look at ${path}: ${(cause as Error).message}`, { cause });
+  }
 }
 
 /** A line of `/proc/PID/maps` (proc(5)): `start-end perms offset major:minor inode path`. */
