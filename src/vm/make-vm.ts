@@ -2,10 +2,11 @@ import { mkdir, rm } from 'node:fs/promises';
 import { AlcoveError } from '../errors.ts';
 import { storageError, syncPath } from '../store/index.ts';
 import type { BackendCallOptions, BackendVm, CreateRequest, VmBackend } from './backend.ts';
+import { flightOptions } from './call-options.ts';
 import { generateId, hex, snapshotRef } from './ids.ts';
 import { beginJournal, type RuntimeContext, requireCapability, vmDir } from './runtime-context.ts';
-import { checkSnapshotFiles } from './snapshot-files.ts';
 import { sourceOf, usingSnapshot } from './snapshot-source.ts';
+import { ensureIntact } from './verify-snapshot.ts';
 import type { RestoreSpec, SnapshotRef, VmSpec } from './vm.ts';
 import type { VmBlueprint, VmIdentity, VmRecord } from './vm-records.ts';
 import { checkKernelFiles, checkRestoreSpec, checkVmSpec } from './vm-spec.ts';
@@ -23,7 +24,7 @@ export async function createVm(
     await checkKernelFiles(checked.kernel);
     const capabilities = await context.backends.capabilities(backend);
     if (checked.network === 'user') requireCapability(backend, capabilities, 'userNetwork');
-    const imageOptions = imageCallOptions(options);
+    const imageOptions = flightOptions(options);
     const image = await context.images.resolve(checked.image, imageOptions);
     using _inUse = context.pins.hold(image.digest);
     const kernel = await context.kernels.resolve(checked.kernel, imageOptions);
@@ -56,11 +57,10 @@ export async function restoreVm(
       const backend = backendOfSnapshot(context, ref, snapshot.manifest.backend);
       const capabilities = await context.backends.capabilities(backend);
       if (shape.network === 'user') requireCapability(backend, capabilities, 'userNetwork');
-      const image = await context.images.resolve(imageName.digest, imageCallOptions(options));
+      const image = await context.images.resolve(imageName.digest, flightOptions(options));
       using _inUse = context.pins.hold(image.digest);
+      await ensureIntact(context, snapshot, options);
       const source = sourceOf(context, snapshot);
-      for (const { dir, manifest } of [source, ...source.ancestors])
-        await checkSnapshotFiles(dir, manifest, ref);
       const blueprint: VmBlueprint = {
         image: imageName,
         imageConfig,
@@ -188,12 +188,4 @@ function backendOfSnapshot(context: RuntimeContext, ref: SnapshotRef, name: stri
   throw new AlcoveError('SnapshotIncompatible', `snapshot ${ref} needs the ${name} backend`, {
     details: { fact: 'backend', expected: name, found },
   });
-}
-
-function imageCallOptions(options: BackendCallOptions) {
-  const { signal, onProgress } = options;
-  return {
-    ...(signal && { signal }),
-    ...(onProgress && { onProgress: (progress: { step: string }) => onProgress(progress.step) }),
-  };
 }

@@ -43,4 +43,14 @@ export const vmMigrations: readonly string[] = [
   ) STRICT;
   CREATE INDEX vm_journal_by_vm ON vm_journal (vm_id);
   `,
+  `
+  -- What was seen of each file when its bytes were known to be right, as JSON by name; NULL: not known yet.
+  ALTER TABLE snapshots ADD COLUMN seals TEXT;
+  -- Of the VM it was taken of: ids are used again, machine ids are not. NULL: of none that was here.
+  ALTER TABLE snapshots ADD COLUMN machine_id TEXT;
+  UPDATE snapshots SET machine_id = (
+    SELECT json_extract(vms.spec, '$.machineId') FROM vms
+    WHERE vms.id = snapshots.vm_id AND vms.created_at_ms <= snapshots.created_at_ms
+  );
+  `,
 ];

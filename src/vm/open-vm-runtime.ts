@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { type Clock, systemClock } from '../host/index.ts';
+import { type Clock, SingleFlight, systemClock } from '../host/index.ts';
 import type { ImageStore, KernelStore } from '../images/index.ts';
 import type { Database } from '../store/index.ts';
 import { Admission, type VmLimits } from './admission.ts';
@@ -74,6 +74,7 @@ export async function openVmRuntime(options: VmRuntimeOptions): Promise<VmRuntim
     lanes: new Lanes(),
     machines: new Machines((id, reason) => recordDeath(context, id, reason)),
     pins: new Pins(),
+    verifications: new SingleFlight(),
     warn,
     at: async (name) => failpoint?.(name),
   };

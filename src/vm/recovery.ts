@@ -1,11 +1,13 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isAlcoveError } from '../errors.ts';
 import { syncPath } from '../store/index.ts';
+import { snapshotRef } from './ids.ts';
 import type { JournalEntry } from './journal.ts';
 import { reconcileVm } from './reconcile-vm.ts';
 import { neededBy, removeUnneededSnapshots } from './remove-snapshot.ts';
 import { type RuntimeContext, snapshotDir, vmDir } from './runtime-context.ts';
-import { checkSnapshotFiles, removeSnapshotDir } from './snapshot-files.ts';
+import { removeSnapshotDir, statSnapshotFiles } from './snapshot-files.ts';
 import type { VmRecord } from './vm-records.ts';
 
 /** How many VMs are found again at once. */
@@ -22,7 +24,9 @@ export async function recoverVms(context: RuntimeContext): Promise<string[]> {
   const records = context.vms.all();
   for (const record of records) adoptHolding(context, record);
   const entries = context.journal.entries();
+  const opened = await Promise.all(context.backends.all.map((backend) => backend.open?.() ?? []));
   return [
+    ...opened.flat(),
     ...(await removeHalfMadeVms(context, records, entries)),
     ...(await recoverLostVms(context, records, entries)),
     ...(await recoverActiveVms(context, entries)),
@@ -148,23 +152,32 @@ async function removeStrays(context: RuntimeContext): Promise<string[]> {
   return mended;
 }
 
-/** Snapshots whose files are gone or cut are no longer listed: what is listed can be restored. */
+/**
+ * Snapshots whose files are gone or cut are no longer listed: what is listed can be restored. Nothing of them is removed here, since a
+ * file system that is not mounted takes the files away for a while only; when they are back, so is the snapshot.
+ */
 async function findLostSnapshots(context: RuntimeContext): Promise<string[]> {
+  await removeUnneededSnapshots(context);
   const mended: string[] = [];
   for (const record of context.snapshots.all()) {
-    if (record.lifetime === 'lost') continue;
-    const ref = `${record.vmId}/${record.id}`;
+    const { uid, manifest, lifetime } = record;
+    const ref = snapshotRef(record.vmId, record.id);
     try {
-      await checkSnapshotFiles(snapshotDir(context, record.uid), record.manifest, ref);
+      await statSnapshotFiles({ dir: snapshotDir(context, uid), manifest, ref });
+      if (lifetime !== 'lost') continue;
+      context.snapshots.setLifetime(uid, 'kept');
+      mended.push(`snapshot ${ref}: is listed again, because its files are back`);
     } catch (error) {
-      context.snapshots.setLifetime(record.uid, 'lost');
-      const needers = neededBy(context, record);
-      mended.push(
-        `snapshot ${ref}: is gone, because ${messageOf(error)}${needers.length > 0 ? `; ${needers.join(', ')} cannot do without it` : ''}`,
-      );
+      if (!isAlcoveError(error, 'SnapshotCorrupt')) {
+        mended.push(`snapshot ${ref}: could not be looked at: ${messageOf(error)}`);
+      } else if (lifetime !== 'lost') {
+        context.snapshots.setLifetime(uid, 'lost');
+        const needers = neededBy(context, record);
+        const lacking = needers.length > 0 ? `; ${needers.join(', ')} cannot do without it` : '';
+        mended.push(`${messageOf(error)}. It is listed no more${lacking}`);
+      }
     }
   }
-  await removeUnneededSnapshots(context);
   return mended;
 }
 

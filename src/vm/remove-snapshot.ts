@@ -24,9 +24,9 @@ export async function removeSnapshot(context: RuntimeContext, ref: SnapshotRef):
   await removeUnneededSnapshots(context);
 }
 
-/** Removes what is kept only as long as something needs it: snapshots that forks made, and rows whose files are lost. */
+/** Removes what is kept only as long as something needs it: snapshots that forks and imports made. */
 export async function removeUnneededSnapshots(context: RuntimeContext): Promise<void> {
-  for (const record of context.snapshots.unkept()) {
+  for (const record of context.snapshots.ephemeral()) {
     // Looked up again: another call may have removed it meanwhile.
     if (!context.snapshots.byUid(record.uid) || neededBy(context, record).length > 0) continue;
     try {

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { AlcoveError } from '../errors.ts';
-import type { Clock } from '../host/index.ts';
+import type { Clock, SingleFlight } from '../host/index.ts';
 import type { ImageStore, KernelStore } from '../images/index.ts';
 import type { Database } from '../store/index.ts';
 import type { Admission } from './admission.ts';
@@ -39,6 +39,8 @@ export interface RuntimeContext {
   readonly lanes: Lanes;
   readonly machines: Machines;
   readonly pins: Pins;
+  /** Readings of whole snapshots under way, which several calls may wait for. */
+  readonly verifications: SingleFlight<void>;
   /** Told what could not be reported to a caller, in words for people. */
   readonly warn: (message: string) => void;
   /** Awaited at every step; see {@link FailpointName}. */

@@ -1,13 +1,14 @@
 import type { StatementSync } from 'node:sqlite';
+import { AlcoveError } from '../errors.ts';
 import type { Database } from '../store/index.ts';
 import type { SnapshotManifest } from './backend.ts';
 import { snapshotRef } from './ids.ts';
-import type { SnapshotInfo } from './vm.ts';
+import type { Seals } from './seals.ts';
 import type { VmBlueprint } from './vm-records.ts';
 
 /**
  * How long a snapshot stays: `kept` until it is removed; `ephemeral` until nothing needs it any more (made by a fork);
- * `lost` likewise, but its files are gone, so it is not listed.
+ * `lost` likewise when garbage is collected: its files are gone or cut, so it is not listed, and cannot be restored.
  */
 export type SnapshotLifetime = 'kept' | 'ephemeral' | 'lost';
 
@@ -20,6 +21,10 @@ export interface SnapshotRecord {
   parentUid: string | undefined;
   manifest: SnapshotManifest;
   blueprint: VmBlueprint;
+  /** Of the VM it was taken of, whose id another VM may have by now; `undefined` when it came from elsewhere. */
+  machineId: string | undefined;
+  /** Of its files; those without one are read before they are used. */
+  seals: Seals;
   createdAtMs: number;
 }
 
@@ -30,36 +35,43 @@ export class SnapshotRecords {
   readonly #byUid: StatementSync;
   readonly #all: StatementSync;
   readonly #idsOfVm: StatementSync;
-  readonly #unkept: StatementSync;
+  readonly #ephemeral: StatementSync;
   readonly #dependants: StatementSync;
   readonly #relink: StatementSync;
   readonly #setLifetime: StatementSync;
+  readonly #setSeals: StatementSync;
   readonly #delete: StatementSync;
   readonly #imageDigests: StatementSync;
 
   constructor(database: Database) {
     this.#insert = database.prepare(
       `INSERT INTO snapshots
-         (uid, vm_id, id, lifetime, parent_uid, needs_parent, image_digest, manifest, spec, created_at_ms)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         (uid, vm_id, id, lifetime, parent_uid, needs_parent, image_digest, manifest, spec, machine_id, seals,
+          created_at_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#find = database.prepare('SELECT * FROM snapshots WHERE vm_id = ? AND id = ?');
     this.#byUid = database.prepare('SELECT * FROM snapshots WHERE uid = ?');
     this.#all = database.prepare('SELECT * FROM snapshots ORDER BY seq');
     this.#idsOfVm = database.prepare(
-      "SELECT id FROM snapshots WHERE vm_id = ? AND lifetime <> 'lost' ORDER BY seq",
+      "SELECT id FROM snapshots WHERE vm_id = ? AND machine_id = ? AND lifetime <> 'lost' ORDER BY seq",
     );
-    this.#unkept = database.prepare("SELECT * FROM snapshots WHERE lifetime <> 'kept' ORDER BY seq DESC");
+    this.#ephemeral = database.prepare(
+      "SELECT * FROM snapshots WHERE lifetime = 'ephemeral' ORDER BY seq DESC",
+    );
     this.#dependants = database.prepare(
       'SELECT * FROM snapshots WHERE parent_uid = ? AND needs_parent = 1 ORDER BY seq',
     );
     this.#relink = database.prepare('UPDATE snapshots SET parent_uid = ? WHERE parent_uid = ?');
     this.#setLifetime = database.prepare('UPDATE snapshots SET lifetime = ? WHERE uid = ?');
+    this.#setSeals = database.prepare('UPDATE snapshots SET seals = ? WHERE uid = ?');
     this.#delete = database.prepare('DELETE FROM snapshots WHERE uid = ?');
     this.#imageDigests = database.prepare('SELECT DISTINCT image_digest FROM snapshots');
   }
 
+  /** @throws AlcoveError `SnapshotAlreadyExists` when another one has its name */
   insert(record: SnapshotRecord): void {
+    this.requireFree(record.vmId, record.id);
     this.#insert.run(
       record.uid,
       record.vmId,
@@ -70,8 +82,28 @@ export class SnapshotRecords {
       record.manifest.imageDigest,
       JSON.stringify(record.manifest),
       JSON.stringify(record.blueprint),
+      record.machineId ?? null,
+      JSON.stringify(record.seals),
       record.createdAtMs,
     );
+  }
+
+  /**
+   * Names are unique in a state directory for as long as the snapshot is there, whoever has its VM's id by then; else one name would
+   * mean two snapshots.
+   *
+   * @throws AlcoveError `SnapshotAlreadyExists`
+   */
+  requireFree(vmId: string, id: string): void {
+    const there = this.find(vmId, id);
+    if (!there) return;
+    const ref = snapshotRef(vmId, id);
+    throw new AlcoveError('SnapshotAlreadyExists', `there is a snapshot ${ref} already`, {
+      details: { ref },
+      ...(there.lifetime === 'lost' && {
+        remedy: `It is not listed, because its files are damaged. Remove it with \`alcove snapshot rm ${ref}\`, or choose another id.`,
+      }),
+    });
   }
 
   find(vmId: string, id: string): SnapshotRecord | undefined {
@@ -88,14 +120,17 @@ export class SnapshotRecords {
     return this.#all.all().map(readRecord);
   }
 
-  /** What a VM lists. */
-  idsOfVm(vmId: string): string[] {
-    return this.#idsOfVm.all(vmId).map((row) => String(row.id));
+  /**
+   * What a VM lists: those taken of it. Snapshots of an earlier VM of its id keep their names and are nobody's; this
+   * one's get other names.
+   */
+  idsOfVm({ id, machineId }: { id: string; machineId: string }): string[] {
+    return this.#idsOfVm.all(id, machineId).map((row) => String(row.id));
   }
 
   /** Those that go as soon as nothing needs them, newest first, so that a chain of them goes in one pass. */
-  unkept(): SnapshotRecord[] {
-    return this.#unkept.all().map(readRecord);
+  ephemeral(): SnapshotRecord[] {
+    return this.#ephemeral.all().map(readRecord);
   }
 
   /** Snapshots whose files build on this one's. */
@@ -105,6 +140,10 @@ export class SnapshotRecords {
 
   setLifetime(uid: string, lifetime: SnapshotLifetime): void {
     this.#setLifetime.run(lifetime, uid);
+  }
+
+  setSeals(uid: string, seals: Seals): void {
+    this.#setSeals.run(JSON.stringify(seals), uid);
   }
 
   /** Removes a row; those that descended from it descend from its parent. */
@@ -118,22 +157,6 @@ export class SnapshotRecords {
   }
 }
 
-/** A row as it is listed. */
-export function snapshotInfo(record: SnapshotRecord, parent: SnapshotRecord | undefined): SnapshotInfo {
-  let sizeBytes = 0;
-  for (const file of Object.values(record.manifest.files)) sizeBytes += file.sizeBytes;
-  return {
-    id: record.id,
-    vmId: record.vmId,
-    ref: snapshotRef(record.vmId, record.id),
-    kind: record.manifest.kind,
-    ...(parent && { parent: snapshotRef(parent.vmId, parent.id) }),
-    imageDigest: record.manifest.imageDigest,
-    sizeBytes,
-    createdAtMs: record.createdAtMs,
-  };
-}
-
 function readRecord(row: Record<string, unknown>): SnapshotRecord {
   return {
     uid: String(row.uid),
@@ -143,6 +166,8 @@ function readRecord(row: Record<string, unknown>): SnapshotRecord {
     parentUid: row.parent_uid === null ? undefined : String(row.parent_uid),
     manifest: JSON.parse(String(row.manifest)) as SnapshotManifest,
     blueprint: JSON.parse(String(row.spec)) as VmBlueprint,
+    machineId: row.machine_id === null ? undefined : String(row.machine_id),
+    seals: row.seals === null ? {} : (JSON.parse(String(row.seals)) as Seals),
     createdAtMs: Number(row.created_at_ms),
   };
 }

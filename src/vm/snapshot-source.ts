@@ -1,18 +1,33 @@
 import { AlcoveError } from '../errors.ts';
 import type { SnapshotSource } from './backend.ts';
-import { parseSnapshotRef } from './ids.ts';
+import { parseSnapshotRef, snapshotRef } from './ids.ts';
 import { type RuntimeContext, snapshotDir } from './runtime-context.ts';
+import { statSnapshotFiles } from './snapshot-files.ts';
 import type { SnapshotRecord } from './snapshot-records.ts';
 
-/** @throws AlcoveError `SnapshotNotFound`, `InvalidInput` */
+/** A snapshot's row, also of one whose files are lost. @throws AlcoveError `SnapshotNotFound`, `InvalidInput` */
 export function findSnapshot(context: RuntimeContext, ref: string): SnapshotRecord {
   const { vmId, id } = parseSnapshotRef(ref);
   const record = context.snapshots.find(vmId, id);
-  if (record && record.lifetime !== 'lost') return record;
+  if (record) return record;
   throw new AlcoveError('SnapshotNotFound', `there is no snapshot ${ref}`, { details: { ref } });
 }
 
-/** Finds a snapshot and keeps it from being removed while `work` uses it. */
+/** Rows that are listed. @param vmId only those of the VM that has this id now; when none has it, of those that had it */
+export function listedSnapshots(context: RuntimeContext, vmId?: string): SnapshotRecord[] {
+  const listed = context.snapshots.all().filter(({ lifetime }) => lifetime !== 'lost');
+  if (vmId === undefined) return listed;
+  const vm = context.vms.find(vmId);
+  return listed.filter(
+    (record) => record.vmId === vmId && (vm === undefined || record.machineId === vm.machineId),
+  );
+}
+
+/**
+ * Finds a snapshot and keeps it from being removed while `work` uses it. Of one whose files are lost it says what is missing.
+ *
+ * @throws AlcoveError `SnapshotNotFound`, `SnapshotCorrupt`, `InvalidInput`
+ */
 export async function usingSnapshot<T>(
   context: RuntimeContext,
   ref: string,
@@ -20,12 +35,16 @@ export async function usingSnapshot<T>(
 ): Promise<T> {
   const record = findSnapshot(context, ref);
   using _held = context.pins.hold(record.uid);
+  if (record.lifetime === 'lost') {
+    const { manifest, uid, vmId, id } = record;
+    await statSnapshotFiles({ dir: snapshotDir(context, uid), manifest, ref: snapshotRef(vmId, id) });
+  }
   return await work(record);
 }
 
-/** A snapshot with the ancestors whose files it builds on, newest first. */
-export function sourceOf(context: RuntimeContext, record: SnapshotRecord): SnapshotSource {
-  const ancestors: { dir: string; manifest: SnapshotRecord['manifest'] }[] = [];
+/** A snapshot and the ancestors whose files it builds on, newest first. @throws AlcoveError `SnapshotCorrupt` when one is gone */
+export function lineOf(context: RuntimeContext, record: SnapshotRecord): SnapshotRecord[] {
+  const line = [record];
   let current = record;
   while (current.manifest.needsParent) {
     const parent = current.parentUid === undefined ? undefined : context.snapshots.byUid(current.parentUid);
@@ -36,8 +55,15 @@ export function sourceOf(context: RuntimeContext, record: SnapshotRecord): Snaps
         { details: { uid: current.uid } },
       );
     }
-    ancestors.push({ dir: snapshotDir(context, parent.uid), manifest: parent.manifest });
+    line.push(parent);
     current = parent;
   }
-  return { dir: snapshotDir(context, record.uid), manifest: record.manifest, ancestors };
+  return line;
+}
+
+/** What a backend restores from. @throws AlcoveError `SnapshotCorrupt` when an ancestor is gone */
+export function sourceOf(context: RuntimeContext, record: SnapshotRecord): SnapshotSource {
+  const placed = ({ uid, manifest }: SnapshotRecord) => ({ dir: snapshotDir(context, uid), manifest });
+  const [, ...ancestors] = lineOf(context, record);
+  return { ...placed(record), ancestors: ancestors.map(placed) };
 }

@@ -1,4 +1,3 @@
-import { AlcoveError } from '../errors.ts';
 import { storageError } from '../store/index.ts';
 import type { BackendCallOptions, BackendVm } from './backend.ts';
 import { onTurn, recordTruth } from './change-status.ts';
@@ -10,7 +9,12 @@ import {
   requireCapability,
   snapshotDir,
 } from './runtime-context.ts';
-import { makeSnapshotDir, removeSnapshotDir, sealSnapshot } from './snapshot-files.ts';
+import {
+  finishSnapshotDir,
+  makeSnapshotDir,
+  removeSnapshotDir,
+  sealSnapshotFiles,
+} from './snapshot-files.ts';
 import type { SnapshotLifetime, SnapshotRecord } from './snapshot-records.ts';
 import type { VmRecord } from './vm-records.ts';
 
@@ -35,11 +39,7 @@ export async function takeSnapshot(
 ): Promise<SnapshotRecord> {
   const id = options.id === undefined ? generateId('s', context.random) : checkId('snapshot id', options.id);
   return onTurn(context, vmId, 'snapshot', options.signal, async ({ record }) => {
-    if (context.snapshots.find(vmId, id)) {
-      throw new AlcoveError('SnapshotAlreadyExists', `there is a snapshot ${snapshotRef(vmId, id)} already`, {
-        details: { ref: snapshotRef(vmId, id) },
-      });
-    }
+    context.snapshots.requireFree(vmId, id);
     const memory = await memoryChoice(context, record, options.memory);
     const parent = record.lineUid === undefined ? undefined : context.snapshots.byUid(record.lineUid);
     // What the new one may build on must not be removed while it is being made.
@@ -79,9 +79,9 @@ async function capture(
       { ...(signal && { signal }), ...(onProgress && { onProgress }) },
     );
     await context.at('snapshot.captured');
-    await sealSnapshot(dir, context.places.snapshotsDir, manifest);
+    await finishSnapshotDir(dir, context.places.snapshotsDir, manifest);
     await context.at('snapshot.synced');
-    const { image, imageConfig, shape, env } = vmRecord;
+    const { image, imageConfig, shape, env, machineId } = vmRecord;
     const record: SnapshotRecord = {
       uid,
       vmId: vmRecord.id,
@@ -90,6 +90,8 @@ async function capture(
       parentUid: parent?.uid,
       manifest,
       blueprint: { image, imageConfig, shape, env },
+      machineId,
+      seals: await sealSnapshotFiles({ dir, manifest, ref: snapshotRef(vmRecord.id, id) }),
       createdAtMs: context.clock.now(),
     };
     context.database.transact(() => {

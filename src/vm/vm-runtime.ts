@@ -17,9 +17,11 @@ import { pauseVm, resumeVm, type StopOptions, startVm, stopVm } from './lifecycl
 import { createVm, restoreVm } from './make-vm.ts';
 import { removeSnapshot } from './remove-snapshot.ts';
 import type { RuntimeContext } from './runtime-context.ts';
-import { snapshotInfo } from './snapshot-records.ts';
+import { snapshotInfo } from './snapshot-info.ts';
+import { listedSnapshots, usingSnapshot } from './snapshot-source.ts';
 import { newSnapshotUid, type SnapshotOptions, takeSnapshot } from './take-snapshot.ts';
 import { vmNotFound } from './transitions.ts';
+import { verifySnapshot } from './verify-snapshot.ts';
 import type { ForkResult, RestoreSpec, SnapshotInfo, SnapshotRef, VmInfo, VmSpec } from './vm.ts';
 import { vmInfo } from './vm-info.ts';
 
@@ -104,7 +106,7 @@ export class VmRuntime implements AsyncDisposable {
     return this.#calls.run(options, async (call) => {
       const made = { uid: newSnapshotUid(this.#context), lifetime: 'kept' } as const;
       const record = await takeSnapshot(this.#context, id, { ...options, ...call }, made);
-      return this.#snapshotInfo(record);
+      return snapshotInfo(this.#context, record);
     });
   }
 
@@ -128,20 +130,37 @@ export class VmRuntime implements AsyncDisposable {
   }
 
   readonly snapshots = {
-    /** In creation order. */
-    list: async (options: { vmId?: string } = {}): Promise<SnapshotInfo[]> =>
-      this.#context.snapshots
-        .all()
-        .filter(({ lifetime, vmId }) => lifetime !== 'lost' && vmId === (options.vmId ?? vmId))
-        .map((record) => this.#snapshotInfo(record)),
+    /**
+     * In creation order.
+     *
+     * @param options.vmId those of the VM that has this id now; when none has it, of those that had it
+     */
+    list: async (options: { vmId?: string } = {}): Promise<SnapshotInfo[]> => {
+      const listed: SnapshotInfo[] = [];
+      for (const record of listedSnapshots(this.#context, options.vmId))
+        listed.push(await snapshotInfo(this.#context, record));
+      return listed;
+    },
     get: async (ref: SnapshotRef): Promise<SnapshotInfo | undefined> => {
       const { vmId, id } = parseSnapshotRef(ref);
       const record = this.#context.snapshots.find(vmId, id);
-      return record && record.lifetime !== 'lost' ? this.#snapshotInfo(record) : undefined;
+      return record && record.lifetime !== 'lost' ? snapshotInfo(this.#context, record) : undefined;
     },
-    /** @throws AlcoveError `SnapshotNotFound`, `SnapshotInUse` */
+    /** One whose files are damaged goes, too. @throws AlcoveError `SnapshotNotFound`, `SnapshotInUse` */
     remove: async (ref: SnapshotRef): Promise<void> =>
       this.#calls.run({}, () => removeSnapshot(this.#context, ref)),
+    /**
+     * Reads all bytes of a snapshot, and of what it builds on, and compares them with what was recorded.
+     *
+     * @throws AlcoveError `SnapshotCorrupt`, which names the file; `SnapshotNotFound`, `Cancelled`
+     */
+    verify: async (ref: SnapshotRef, options: BackendCallOptions = {}): Promise<SnapshotInfo> =>
+      this.#calls.run(options, (call) =>
+        usingSnapshot(this.#context, ref, async (record) => {
+          await verifySnapshot(this.#context, record, call);
+          return snapshotInfo(this.#context, record);
+        }),
+      ),
   };
 
   /** Digests of the images that VMs and snapshots need, those being made included. */
@@ -210,14 +229,6 @@ export class VmRuntime implements AsyncDisposable {
   }
 
   #info(record: Parameters<typeof vmInfo>[0]): VmInfo {
-    return vmInfo(record, this.#context.snapshots.idsOfVm(record.id));
-  }
-
-  #snapshotInfo(record: Parameters<typeof snapshotInfo>[0]): SnapshotInfo {
-    const { parentUid } = record;
-    return snapshotInfo(
-      record,
-      parentUid === undefined ? undefined : this.#context.snapshots.byUid(parentUid),
-    );
+    return vmInfo(record, this.#context.snapshots.idsOfVm(record));
   }
 }

@@ -57,17 +57,27 @@ export interface VmInfo {
 /** A snapshot's full name: `<vm id>/<snapshot id>`. */
 export type SnapshotRef = `${string}/${string}`;
 
-export interface SnapshotInfo {
-  /** Unique per VM. */
+/** What something takes of the host's disk: blocks, not the sizes that files claim. Copies that share blocks by reflink count in full. */
+export interface DiskUse {
+  /** All of it, what it shares with others included. */
+  sizeBytes: number;
+  /** What nothing else uses: as much is free when it goes. */
+  ownBytes: number;
+}
+
+export interface SnapshotInfo extends DiskUse {
+  /** Unique per VM id, also over VMs that have the id one after the other. */
   id: string;
   vmId: string;
   ref: SnapshotRef;
+  /** Whether the VM it was taken of is still there. Snapshots outlive it; a later VM of its id is another one, and does not list them. */
+  vm: 'here' | 'gone';
   kind: 'disk' | 'disk+memory';
   /** The snapshot its bytes build on. */
   parent?: SnapshotRef;
+  /** Those that a fork or an import made by the way go with the last VM or snapshot that needs them. */
+  lifetime: 'until removed' | 'while needed';
   imageDigest: string;
-  /** Bytes of its own files on the host. */
-  sizeBytes: number;
   createdAtMs: number;
 }
 

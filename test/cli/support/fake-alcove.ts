@@ -61,9 +61,12 @@ export function snapshotInfo(vmId: string, id: string): SnapshotInfo {
     id,
     vmId,
     ref: `${vmId}/${id}`,
+    vm: 'here',
     kind: 'disk+memory',
+    lifetime: 'until removed',
     imageDigest: digest,
     sizeBytes: 23_068_672,
+    ownBytes: 1_048_576,
     createdAtMs: 1_000_000,
   };
 }
