@@ -32,6 +32,8 @@ export interface VmBackend {
   readonly name: string;
   /** Whether it can be used here, and what it can do. Never throws for a missing tool: it says so. May be slow the first time; the answer is remembered per host boot. */
   probe(options?: BackendCallOptions): Promise<BackendProbe>;
+  /** Called once when an engine opens, before anything else: mends what an earlier one left beside VMs and spares. Returns what was mended, in sentences for people. */
+  open?(): Promise<string[]>;
   /** Makes a VM that is not running, its disk as the image says. */
   create(request: CreateRequest, options?: BackendCallOptions): Promise<BackendVm>;
   /** Makes a VM that is not running, from a snapshot's bytes; a later `start` continues memory where the snapshot has it. The snapshot is not changed and may be restored any number of times, also at once. */
