@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { AlcoveError } from '../errors.ts';
 import type { Clock, SingleFlight } from '../host/index.ts';
 import type { ImageStore, KernelStore } from '../images/index.ts';
-import type { Database } from '../store/index.ts';
+import type { Database, StateDirLayout } from '../store/index.ts';
 import type { Admission } from './admission.ts';
 import type { BackendCapabilities, BackendVm, VmBackend } from './backend.ts';
 import type { FailpointName } from './failpoints.ts';
@@ -15,12 +15,14 @@ import type { Pins } from './pins.ts';
 import type { SnapshotRecords } from './snapshot-records.ts';
 import type { VmRecord, VmRecords } from './vm-records.ts';
 
-/** The two directories of a state directory that belong to the VM runtime. */
-export interface VmPlaces {
-  readonly root: string;
-  readonly vmsDir: string;
-  readonly snapshotsDir: string;
-}
+/**
+ * Where things lie in the state directory. Those of VMs, snapshots and spares belong to the runtime; the others it looks at, to say
+ * what takes the disk and what is garbage.
+ */
+export type VmPlaces = Pick<
+  StateDirLayout,
+  'root' | 'vmsDir' | 'snapshotsDir' | 'sparesDir' | 'imagesDir' | 'kernelsDir' | 'templatesDir' | 'tmpDir'
+>;
 
 /** What the parts of one runtime share. */
 export interface RuntimeContext {

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -6,6 +6,7 @@ import { ManualClock, MemoryBackend, type MemoryBackendOptions } from '../../src
 import { Database } from '../../src/store/index.ts';
 import { openVmRuntime } from '../../src/vm/index.ts';
 import { fakeImages, fakeKernels } from '../vm/fake-stores.ts';
+import { makePlaces } from '../vm/make-places.ts';
 import { roomyHost } from '../vm/runtime-fixture.ts';
 import { describeBackend } from './describe-backend.ts';
 import type { ConformanceHarness } from './harness.ts';
@@ -13,9 +14,7 @@ import { scriptGuestLines } from './memory-guest-lines.ts';
 
 async function memoryHarness(options: MemoryBackendOptions = {}): Promise<ConformanceHarness> {
   const root = mkdtempSync(join(tmpdir(), 'alcove-conformance-'));
-  const stateDir = { root, vmsDir: join(root, 'vms'), snapshotsDir: join(root, 'snapshots') };
-  mkdirSync(stateDir.vmsDir);
-  mkdirSync(stateDir.snapshotsDir);
+  const stateDir = makePlaces(root);
   const database = new Database(join(root, 'alcove.db'));
   const clock = new ManualClock();
   let backend = new MemoryBackend({ clock, ...options });

@@ -1,10 +1,11 @@
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ManualClock, MemoryBackend, type MemoryBackendOptions } from '../../src/backends/memory/index.ts';
 import { Database } from '../../src/store/index.ts';
 import { openVmRuntime, type VmRuntime, type VmRuntimeOptions } from '../../src/vm/index.ts';
 import { fakeImages, fakeKernels } from './fake-stores.ts';
+import { makePlaces } from './make-places.ts';
 
 /** A state directory with a runtime on the memory backend, and the means to lose and reopen it. */
 export interface RuntimeFixture extends AsyncDisposable {
@@ -33,9 +34,7 @@ export async function openFixture(
 ): Promise<RuntimeFixture> {
   const { backendOptions, databasePath, ...given } = options;
   const root = mkdtempSync(join(scratch, 'alcove-vm-'));
-  const places = { root, vmsDir: join(root, 'vms'), snapshotsDir: join(root, 'snapshots') };
-  mkdirSync(places.vmsDir);
-  mkdirSync(places.snapshotsDir);
+  const places = makePlaces(root);
   const clock = new ManualClock();
   const images = fakeImages('builtin', 'other');
   const warnings: string[] = [];
