@@ -30,6 +30,7 @@ export const errorTable = {
     exit: 125,
     remedy: 'Remove the snapshot; its bytes are not what was made.',
   },
+  SpareNotFound: { status: 404, exit: 125, remedy: 'List what waits with `alcove warm ls`.' },
   AtCapacity: { status: 429, exit: 125, remedy: 'Destroy VMs that are not needed, or raise the limit.' },
   Unsupported: { status: 501, exit: 125, remedy: 'Use a backend that has this capability.' },
   BackendUnavailable: { status: 503, exit: 125, remedy: 'Run `alcove doctor`.' },

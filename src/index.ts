@@ -25,7 +25,11 @@ export type {
   RunOptions,
   SnapshotInfo,
   SnapshotRef,
+  SpareInfo,
   VmInfo,
   VmSpec,
   VmStatus,
+  WarmOptions,
+  WarmSpec,
+  WarmStats,
 } from './vm/index.ts';

@@ -10,6 +10,7 @@ import { addShellCommand } from './commands/shell.ts';
 import { addSnapshotCommands } from './commands/snapshot/index.ts';
 import { addVersionCommand, version } from './commands/version.ts';
 import { addVmCommands } from './commands/vm/index.ts';
+import { addWarmCommands } from './commands/warm/index.ts';
 import { exitCode } from './exit-code.ts';
 import { addGlobalOptions, guessGlobalOptions } from './global-options.ts';
 import { Interrupted, type Interrupts, watchInterrupts } from './interrupts.ts';
@@ -66,6 +67,7 @@ function createProgram(cli: Cli, diagnose: Diagnose): Command {
   addVmCommands(program, cli);
   addSnapshotCommands(program, cli);
   addImageCommands(program, cli);
+  addWarmCommands(program, cli);
   addDoctorCommand(program, cli, diagnose);
   addVersionCommand(program, cli);
   addGlobalOptions(program);

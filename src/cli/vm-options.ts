@@ -21,10 +21,22 @@ export interface VmFlags {
 }
 
 const mostCpus = 256;
+const group = 'Machine:';
 
 export function addVmOptions(command: Command): Command {
-  const flags = [
-    new Option('--image <image>', 'reference or digest of an image').default('builtin'),
+  command.addOption(imageOption().helpGroup(group));
+  for (const flag of shapeOptions()) command.addOption(flag.helpGroup(group));
+  command.addOption(labelOption().helpGroup(group));
+  return command;
+}
+
+function imageOption(): Option {
+  return new Option('--image <image>', 'reference or digest of an image').default('builtin');
+}
+
+/** The flags that say which machines can take one that was made ahead of need. */
+export function shapeOptions(): Option[] {
+  return [
     new Option('--cpus <n>', 'processors (default: 1)').argParser((text) =>
       parseCount('--cpus', text, mostCpus),
     ),
@@ -38,7 +50,6 @@ export function addVmOptions(command: Command): Command {
       '--network <kind>',
       'none, or user: reach the network through this host (default: none)',
     ).argParser(parseNetwork),
-    labelOption(),
     new Option('--kernel <file>', 'boot this bzImage').argParser(absolute),
     new Option('--modules <dir>', 'lib/modules/<release> of that kernel').argParser(absolute),
     new Option('--initramfs <file>', 'boot with this initramfs; it must hold the guest agent').argParser(
@@ -48,8 +59,6 @@ export function addVmOptions(command: Command): Command {
       (text, before: string[] = []) => [...before, text],
     ),
   ];
-  for (const flag of flags) command.addOption(flag.helpGroup('Machine:'));
-  return command;
 }
 
 /** `--label K=V`, repeated. */
@@ -60,14 +69,17 @@ export function labelOption(): Option {
 }
 
 export function vmSpecOf(flags: VmFlags): VmSpec {
-  const { image, cpus, memory, disk, network, label, kernel, modules, initramfs, bootArg } = flags;
+  const { image, label } = flags;
+  return { image, ...shapeOf(flags), ...(label !== undefined && { labels: label }) };
+}
+
+export function shapeOf(flags: Omit<VmFlags, 'image' | 'label'>): Omit<VmSpec, 'image'> {
+  const { cpus, memory, disk, network, kernel, modules, initramfs, bootArg } = flags;
   return {
-    image,
     ...(cpus !== undefined && { cpus }),
     ...(memory !== undefined && { memoryMiB: memory }),
     ...(disk !== undefined && { diskMiB: disk }),
     ...(network !== undefined && { network }),
-    ...(label !== undefined && { labels: label }),
     ...(kernel !== undefined && { kernel }),
     ...(modules !== undefined && { modules }),
     ...(initramfs !== undefined && { initramfs }),

@@ -18,6 +18,17 @@ test('with nothing said, every key has its default', () => {
   expect(loadConfig({ env: { HOME: dir } })).toEqual({
     backend: 'qemu',
     limits: { max_vms: 256 },
+    warm: {
+      pool: 'off',
+      at_close: 'give-up',
+      per_image: 1,
+      per_shape: 1,
+      per_snapshot: 1,
+      max: 8,
+      idle_ms: 600_000,
+      min_free_memory_mib: 512,
+      min_free_disk_mib: 1024,
+    },
     qemu: { accel: 'auto' },
   });
 });
@@ -40,6 +51,8 @@ const refused: [name: string, env: () => NodeJS.ProcessEnv, field: string][] = [
   ['an unknown key of a section', () => withFile('[limits]\nmax_vm = 1'), 'limits.max_vm'],
   ['a limit of zero', () => withFile('[limits]\nmax_vms = 0'), 'limits.max_vms'],
   ['a number that is none', () => withFile('', { ALCOVE_MEMORY_MIB: 'lots' }), 'limits.memory_mib'],
+  ['fewer than no machines', () => withFile('[warm]\nper_image = -1'), 'warm.per_image'],
+  ['a pool that is neither on nor off', () => withFile('', { ALCOVE_WARM_POOL: 'yes' }), 'warm.pool'],
   ['an unknown accelerator', () => withFile('[qemu]\naccel = "hax"'), 'qemu.accel'],
 ];
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 
 const positive = z.int().positive();
+const count = z.int().nonnegative();
 
 /**
  * Every setting, with its default. Keys are spelled as in the file; every one may be left out.
@@ -20,6 +21,31 @@ export const configSchema = z.strictObject({
       disk_mib: positive.optional(),
     })
     .prefault({}),
+  /** Machines made ahead of need. */
+  warm: z
+    .strictObject({
+      /** Whether the engine makes them by itself as VMs are started. Those made by hand are used either way. */
+      pool: z.enum(['off', 'on']).default('off'),
+      /** What becomes of those it made by itself when it closes. */
+      at_close: z.enum(['give-up', 'keep']).default('give-up'),
+      /** So many wait for each image that VMs were started from lately, … */
+      per_image: count.default(1),
+      /** … each shape, … */
+      per_shape: count.default(1),
+      /** … and each memory snapshot. */
+      per_snapshot: count.default(1),
+      /** Most that wait in all. */
+      max: positive.default(8),
+      /** Most VM memory of all that wait, in MiB. Default: a quarter of `limits.memory_mib`. */
+      memory_mib: positive.optional(),
+      /** One that nobody asked for during so many ms is given up. */
+      idle_ms: positive.default(600_000),
+      /** They are given up when the host has less memory available, in MiB, … */
+      min_free_memory_mib: count.default(512),
+      /** … or less room on the state directory's file system. */
+      min_free_disk_mib: count.default(1024),
+    })
+    .prefault({}),
   qemu: z
     .strictObject({
       /** `auto` takes KVM where it has been proven to work, else software emulation. `kvm` fails where it does not. */
@@ -37,5 +63,6 @@ export const environmentKeys: Readonly<Record<string, readonly [string, ...strin
   ALCOVE_MAX_VMS: ['limits', 'max_vms'],
   ALCOVE_MEMORY_MIB: ['limits', 'memory_mib'],
   ALCOVE_DISK_MIB: ['limits', 'disk_mib'],
+  ALCOVE_WARM_POOL: ['warm', 'pool'],
   ALCOVE_QEMU_ACCEL: ['qemu', 'accel'],
 };

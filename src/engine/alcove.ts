@@ -15,8 +15,12 @@ import type {
   RunOptions,
   SnapshotInfo,
   SnapshotRef,
+  SpareInfo,
   VmInfo,
   VmSpec,
+  WarmOptions,
+  WarmSpec,
+  WarmStats,
 } from '../vm/index.ts';
 import type { DoctorReport } from './doctor.ts';
 
@@ -52,6 +56,17 @@ export interface Alcove extends AsyncDisposable {
     list(options?: { vmId?: string }): Promise<SnapshotInfo[]>;
     get(ref: SnapshotRef): Promise<SnapshotInfo | undefined>;
     remove(ref: SnapshotRef): Promise<void>;
+  };
+  /** Machines made ahead of need: the next start that one of them fits takes it, and is little more than letting it go on. */
+  readonly warm: {
+    /** Makes some, one after the other. They wait until a start takes them, also when the engine closes; when one cannot be made, those before it stay. */
+    fill(spec: WarmSpec, options?: CallOptions): Promise<SpareInfo[]>;
+    /** Those that wait, oldest first. */
+    list(): Promise<SpareInfo[]>;
+    /** Ends those that wait: the named ones, or all. @throws AlcoveError `SpareNotFound`; then none was ended */
+    drop(ids?: readonly string[]): Promise<void>;
+    /** Counts since the engine opened. */
+    stats(): Promise<WarmStats>;
   };
   readonly images: {
     add(source: ImageSource, options?: ImageCallOptions & { name?: string }): Promise<Image>;
@@ -105,6 +120,11 @@ export interface OpenOptions {
   /** @default `$XDG_STATE_HOME/alcove` */
   stateDir?: string;
   backend?: 'qemu' | 'memory';
+  /**
+   * Makes machines ahead of need, as VMs are started: so many for each image, shape and memory snapshot in use. `{}` is on, with
+   * the configuration's numbers. @default as configured: off
+   */
+  warm?: Partial<WarmOptions>;
   /** How long to wait for another process to let go of the state directory, in ms. @default 0 */
   lockWaitMs?: number;
   /** Told, at each try, who has it. */

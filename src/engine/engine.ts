@@ -20,6 +20,7 @@ export class Engine implements Alcove {
   readonly mended: readonly string[];
   readonly snapshots: Alcove['snapshots'];
   readonly images: Alcove['images'];
+  readonly warm: Alcove['warm'];
   readonly #runtime: VmRuntime;
   readonly #parts: EngineParts;
 
@@ -30,6 +31,7 @@ export class Engine implements Alcove {
     this.mended = mended;
     this.#runtime = runtime;
     this.snapshots = runtime.snapshots;
+    this.warm = runtime.warm;
     this.images = {
       add: (source, options) => images.add(source, options),
       resolve: (reference, options) => images.resolve(reference, options),

@@ -5,6 +5,7 @@ import type { Machine } from './machine.ts';
 import { reconcileVm } from './reconcile-vm.ts';
 import { vmDied } from './run.ts';
 import { attach, beginJournal, type RuntimeContext, vmDir } from './runtime-context.ts';
+import type { Claim } from './spares/index.ts';
 import { statusAfter, statusOf, type VmCall, vmNotFound } from './transitions.ts';
 import type { VmStatus } from './vm.ts';
 import type { VmRecord } from './vm-records.ts';
@@ -99,24 +100,26 @@ export async function endSilentMachine(
   }
 }
 
-/** One journalled call that changes a VM's status: intent, physical work, row. */
+/** One journalled call that changes a VM's status: intent, physical work, row. @param claim the spare that a start takes */
 export async function changeStatus(
   context: RuntimeContext,
   turn: Turn,
   op: JournalOp & ('start' | 'stop' | 'pause' | 'resume'),
   work: (vm: BackendVm, machine: Machine) => Promise<void>,
+  claim?: Claim,
 ): Promise<VmRecord> {
   const { record, to } = turn;
-  const seq = await beginJournal(context, { op, vmId: record.id });
+  const seq = await beginJournal(context, { op, vmId: record.id }, claim?.commit);
   let attached: BackendVm | undefined;
   try {
+    if (claim) await context.at('spare.claimed');
     const { machine, vm } = await attach(context, record);
     attached = vm;
-    const run = op === 'start' ? machine.beginRun() : machine.run;
+    if (op === 'start') machine.beginRun();
     await work(vm, machine);
-    if (op === 'stop') run.finish();
+    if (op === 'stop') machine.run.finish();
     await context.at(`${op}.done`);
-    const died = op === 'stop' ? undefined : run.reason;
+    const died = op === 'stop' ? undefined : machine.run.reason;
     const status = died === undefined ? to : 'stopped';
     recordStatus(context, record.id, seq, status, died, vm);
     await context.at(`${op}.committed`);

@@ -31,6 +31,13 @@ export const failpoints = [
   'remove-snapshot.journalled',
   'remove-snapshot.removed',
   'remove-snapshot.committed',
+  'spare.recorded',
+  'spare.directory',
+  'spare.made',
+  'spare.claimed',
+  'spare.ended',
+  'spare.removed',
+  'spare.forgotten',
 ] as const;
 
 export type FailpointName = (typeof failpoints)[number];

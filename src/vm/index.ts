@@ -8,6 +8,14 @@ export { checkId, generateId, idPattern, parseSnapshotRef, type Random, snapshot
 export type { StopOptions } from './lifecycle.ts';
 export { openVmRuntime, type VmRuntimeOptions } from './open-vm-runtime.ts';
 export type { VmPlaces } from './runtime-context.ts';
+export type {
+  GiveUpReason,
+  HostRoom,
+  SpareInfo,
+  WarmOptions,
+  WarmSpec,
+  WarmStats,
+} from './spares/index.ts';
 export type { SnapshotOptions } from './take-snapshot.ts';
 export { aims, transitions, type VmCall } from './transitions.ts';
 export type * from './vm.ts';

@@ -1,7 +1,9 @@
 import type { GuestNetwork } from '../guest/index.ts';
-import type { BackendCallOptions } from './backend.ts';
+import type { BackendCallOptions, BackendVm } from './backend.ts';
 import { changeStatus, endSilentMachine, onTurn } from './change-status.ts';
+import type { Machine } from './machine.ts';
 import { type RuntimeContext, requireCapability } from './runtime-context.ts';
+import { startMachine } from './spares/index.ts';
 import type { VmRecord } from './vm-records.ts';
 import { invalidInput } from './vm-spec.ts';
 
@@ -26,15 +28,19 @@ export async function startVm(
   return onTurn(context, id, 'start', options.signal, async (turn) => {
     const { shape, machineId } = turn.record;
     const request = { hostname: id, machineId, ...(shape.network === 'user' && { network: userNetwork }) };
-    context.admission.takeMemory(id, shape.memoryMiB);
+    const claim = await context.spares.roomFor(turn.record);
     try {
-      return await changeStatus(context, turn, 'start', (vm) => vm.start(request, options));
+      const work = (vm: BackendVm, machine: Machine) =>
+        startMachine({ vm, machine }, request, claim, options);
+      return await changeStatus(context, turn, 'start', work, claim);
     } catch (error) {
       // While an intent is left, nobody knows whether it runs; then it keeps its room until that is found out.
       const { status } = context.vms.find(id) ?? turn.record;
       const inDoubt = context.journal.entriesOf(id).length > 0;
       if (!inDoubt && status !== 'running' && status !== 'paused') context.admission.releaseMemory(id);
       throw error;
+    } finally {
+      claim?.settle();
     }
   });
 }

@@ -15,6 +15,14 @@ import { Pins } from './pins.ts';
 import { recoverVms } from './recovery.ts';
 import { Backends, type RuntimeContext, type VmPlaces } from './runtime-context.ts';
 import { SnapshotRecords } from './snapshot-records.ts';
+import {
+  type HostRoom,
+  readHostRoom,
+  Spares,
+  sparesMigrations,
+  type WarmOptions,
+  warmDefaults,
+} from './spares/index.ts';
 import { VmRecords } from './vm-records.ts';
 import { VmRuntime } from './vm-runtime.ts';
 
@@ -35,6 +43,10 @@ export interface VmRuntimeOptions {
   random?: Random;
   /** @default read from this machine */
   hostFacts?: HostFacts;
+  /** Machines made ahead of need; see {@link WarmOptions}. @default none are made but by hand */
+  warm?: Partial<WarmOptions>;
+  /** @default read from this machine */
+  hostRoom?: () => HostRoom;
   /** How long a destroyed VM stays listed, in ms. @default 1 hour */
   retentionMs?: number;
   /** Told what could not be reported to a caller. @default a warning of the process */
@@ -54,6 +66,7 @@ const defaultRetentionMs = 3_600_000;
 export async function openVmRuntime(options: VmRuntimeOptions): Promise<VmRuntime> {
   const { database, failpoint, clock = systemClock } = options;
   database.migrate('vm', vmMigrations);
+  database.migrate('spares', sparesMigrations);
   const host = options.hostFacts ?? readHostFacts(options.stateDir.root);
   const vms = new VmRecords(database);
   const admission = new Admission({ ...defaultLimits(host), ...options.limits });
@@ -75,10 +88,16 @@ export async function openVmRuntime(options: VmRuntimeOptions): Promise<VmRuntim
     machines: new Machines((id, reason) => recordDeath(context, id, reason)),
     pins: new Pins(),
     verifications: new SingleFlight(),
+    get spares() {
+      return spares;
+    },
     warn,
     at: async (name) => failpoint?.(name),
   };
-  const mended = await recoverVms(context);
+  const warmth = { ...warmDefaults(admission.limits.memoryMiB), ...options.warm };
+  const hostRoom = options.hostRoom ?? (() => readHostRoom(options.stateDir.root));
+  const spares = new Spares(context, warmth, hostRoom);
+  const mended = [...(await recoverVms(context)), ...(await spares.recover())];
   return new VmRuntime(context, mended, options.retentionMs ?? defaultRetentionMs);
 }
 

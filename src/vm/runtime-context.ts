@@ -13,6 +13,7 @@ import type { Lanes } from './lanes.ts';
 import type { Machine, Machines } from './machine.ts';
 import type { Pins } from './pins.ts';
 import type { SnapshotRecords } from './snapshot-records.ts';
+import type { Spares } from './spares/index.ts';
 import type { VmRecord, VmRecords } from './vm-records.ts';
 
 /**
@@ -43,6 +44,7 @@ export interface RuntimeContext {
   readonly pins: Pins;
   /** Readings of whole snapshots under way, which several calls may wait for. */
   readonly verifications: SingleFlight<void>;
+  readonly spares: Spares;
   /** Told what could not be reported to a caller, in words for people. */
   readonly warn: (message: string) => void;
   /** Awaited at every step; see {@link FailpointName}. */
@@ -57,9 +59,16 @@ export function snapshotDir(context: RuntimeContext, uid: string): string {
   return join(context.places.snapshotsDir, uid);
 }
 
-/** Writes an intent into the journal, and dies there when a test wants it to. */
-export async function beginJournal(context: RuntimeContext, intent: Intent): Promise<number> {
-  const seq = context.journal.begin(intent, context.clock.now());
+/** Writes an intent into the journal, in one transaction with `also`, and dies there when a test wants it to. */
+export async function beginJournal(
+  context: RuntimeContext,
+  intent: Intent,
+  also: () => void = () => undefined,
+): Promise<number> {
+  const seq = context.database.transact(() => {
+    also();
+    return context.journal.begin(intent, context.clock.now());
+  });
   await context.at(`${intent.op}.journalled`);
   return seq;
 }

@@ -19,6 +19,7 @@ import { removeSnapshot } from './remove-snapshot.ts';
 import type { RuntimeContext } from './runtime-context.ts';
 import { snapshotInfo } from './snapshot-info.ts';
 import { listedSnapshots, usingSnapshot } from './snapshot-source.ts';
+import type { SpareInfo, WarmSpec, WarmStats } from './spares/index.ts';
 import { newSnapshotUid, type SnapshotOptions, takeSnapshot } from './take-snapshot.ts';
 import { vmNotFound } from './transitions.ts';
 import { verifySnapshot } from './verify-snapshot.ts';
@@ -163,6 +164,24 @@ export class VmRuntime implements AsyncDisposable {
       ),
   };
 
+  /** Machines made ahead of need: the next start that one of them fits takes it. */
+  readonly warm = {
+    /**
+     * Makes some, one after the other; they stay until a start takes them, also when the engine closes. When one cannot be
+     * made, those before it stay.
+     *
+     * @throws AlcoveError `InvalidInput`, `AtCapacity`, `Unsupported`, `ImageNotFound`, `SnapshotNotFound`, …
+     */
+    fill: async (spec: WarmSpec, options: BackendCallOptions = {}): Promise<SpareInfo[]> =>
+      this.#calls.run(options, (call) => this.#context.spares.warm.fill(spec, call)),
+    /** Those that wait, oldest first. */
+    list: async (): Promise<SpareInfo[]> => this.#context.spares.warm.list(),
+    /** Ends those that wait: the named ones, or all. @throws AlcoveError `SpareNotFound`; then none was ended */
+    drop: async (ids?: readonly string[]): Promise<void> =>
+      this.#calls.run({}, () => this.#context.spares.warm.drop(ids)),
+    stats: async (): Promise<WarmStats> => this.#context.spares.warm.stats(),
+  };
+
   /** Digests of the images that VMs and snapshots need, those being made included. */
   imageDigestsInUse(): Set<string> {
     const { vms, snapshots, pins } = this.#context;
@@ -213,6 +232,7 @@ export class VmRuntime implements AsyncDisposable {
   async close(): Promise<void> {
     const closed = await this.#calls.close();
     await this.#context.lanes.idle(); // A caller that heard of a death left its call behind.
+    await this.#context.spares.close();
     for (const result of await this.#context.machines.release(closed)) {
       if (result.status === 'rejected')
         this.#context.warn(`could not let go of a VM: ${(result.reason as Error).message}`);

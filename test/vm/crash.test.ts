@@ -41,6 +41,14 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     },
     call: (runtime) => runtime.snapshots.remove('vm/s'),
   },
+  spare: {
+    prepare: (runtime) => runtime.create({ id: 'vm', image: 'builtin' }),
+    call: async (runtime) => {
+      await runtime.warm.fill({ image: 'builtin', count: 2 });
+      await runtime.start('vm');
+      await runtime.warm.drop();
+    },
+  },
 };
 
 /** Brings a VM into place, calls, and lets the engine die at a step of the call. */
@@ -74,6 +82,11 @@ async function expectPromises(fixture: RuntimeFixture): Promise<void> {
   expect(backend.running).toEqual(active.map(({ id }) => id));
   expect(readdirSync(join(root, 'vms')).sort()).toEqual(present.map(({ id }) => id));
   expect(readdirSync(join(root, 'snapshots'))).toHaveLength(snapshots.length);
+  const waiting = (await runtime.warm.list()).map(({ id }) => id).sort();
+  expect(backend.waiting).toEqual(waiting);
+  expect(readdirSync(join(root, 'spares')).sort()).toEqual(waiting);
+  const spareRows = fixture.database.prepare('SELECT id FROM spares ORDER BY id').all();
+  expect(spareRows.map(({ id }) => id)).toEqual(waiting);
   expect(fixture.database.prepare('SELECT * FROM vm_journal').all()).toEqual([]);
   expect(runtime.capacity.taken).toEqual({
     vms: present.length,

@@ -49,6 +49,7 @@ export async function openFixture(
       kernels: fakeKernels,
       clock,
       hostFacts: roomyHost,
+      hostRoom: () => ({ memoryMiB: 32_768, diskMiB: 524_288 }),
       warn: (message) => warnings.push(message),
       ...given,
       ...more,

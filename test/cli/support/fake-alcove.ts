@@ -8,7 +8,7 @@ import type {
   GuestProcess,
 } from '../../../src/guest/index.ts';
 import type { Image } from '../../../src/images/index.ts';
-import type { RunOptions, SnapshotInfo, VmInfo } from '../../../src/vm/index.ts';
+import type { RunOptions, SnapshotInfo, SpareInfo, VmInfo } from '../../../src/vm/index.ts';
 
 /** What a command in a fake guest does. It returns its exit code, or throws. */
 export type Script = (command: FakeCommand) => Promise<number>;
@@ -71,6 +71,21 @@ export function snapshotInfo(vmId: string, id: string): SnapshotInfo {
   };
 }
 
+export function spareInfo(id: string, changes: Partial<SpareInfo> = {}): SpareInfo {
+  return {
+    id,
+    kind: 'image',
+    backend: 'memory',
+    image: { reference: 'builtin', digest },
+    cpus: 1,
+    memoryMiB: 256,
+    network: 'none',
+    filledBy: 'hand',
+    createdAtMs: 820_000,
+    ...changes,
+  };
+}
+
 const unused = (): never => {
   throw new Error('the CLI should not need this');
 };
@@ -84,6 +99,7 @@ export class FakeAlcove {
   vms: VmInfo[] = [];
   snapshots: SnapshotInfo[] = [];
   images: Image[] = [builtin];
+  spares: SpareInfo[] = [];
   script: Script = async () => 0;
   /** Called with the name of each call, before it does anything; a test throws here. */
   before: (call: string, ...args: unknown[]) => void | Promise<void> = () => undefined;
@@ -148,6 +164,16 @@ export class FakeAlcove {
         },
         get: async (ref) => this.snapshots.find((snapshot) => snapshot.ref === ref),
         remove: (ref) => this.#log('snapshots.remove', ref),
+      },
+      warm: {
+        fill: async (spec, options) => {
+          options?.onProgress?.('booting');
+          await this.#log('warm.fill', spec);
+          return this.spares;
+        },
+        list: async () => this.spares,
+        drop: (ids) => this.#log('warm.drop', ids),
+        stats: unused,
       },
       images: {
         add: async (source, options) => {
