@@ -39,6 +39,8 @@ export async function buildImage(
     signal,
   });
   await syncPath(temporary);
+  // Somebody else may have brought it meanwhile, with a squashfs that need not have the same bytes.
+  if (place(digest) === undefined) return { digest, path: undefined };
   await renameDurably(temporary, path);
   return { digest, path };
 }

@@ -21,9 +21,26 @@ export interface KernelRequest {
   initramfsPath?: string;
 }
 
+/** A file, or a folder with a kernel and its modules, that a state directory keeps. */
+export interface KeptKernelFile {
+  kind: 'kernel' | 'initramfs';
+  digest: string;
+  path: string;
+  /** When it was fetched or made; of an initramfs when a VM was last made with it. */
+  lastUsedMs: number;
+}
+
 /** The kernels of one state directory. Errors: `KernelNotFound`, `InvalidInput`, `ToolMissing`, `ToolFailed`, `StateUnusable`, `Cancelled`. */
 export interface KernelStore {
   resolve(request?: KernelRequest, options?: ImageCallOptions): Promise<GuestKernel>;
   /** The default kernel if it is here already; fetches nothing. */
   find(): Promise<GuestKernel | undefined>;
+  /** Path of a kernel or initramfs that is kept here and has this digest; its bytes are compared. */
+  locate(kind: KeptKernelFile['kind'], digest: string): Promise<string | undefined>;
+  /** Moves a file of this digest, made elsewhere and synced, to where {@link locate} finds it. Returns its path. */
+  adopt(kind: KeptKernelFile['kind'], digest: string, path: string): Promise<string>;
+  /** All that is kept, needed or not. */
+  list(): Promise<KeptKernelFile[]>;
+  /** Removes one that nothing needs, whole or not at all. What can be made or fetched again will be. */
+  remove(file: KeptKernelFile): Promise<void>;
 }

@@ -2,7 +2,7 @@ import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError, cancelled, isAlcoveError } from '../errors.ts';
 import { type Clock, type FlightContext, SingleFlight, systemClock } from '../host/index.ts';
-import { type Database, type StateDir, storageError } from '../store/index.ts';
+import { type Database, renameDurably, type StateDir, storageError } from '../store/index.ts';
 import { buildImage } from './build-image.ts';
 import { hexOf } from './digest.ts';
 import {
@@ -11,6 +11,8 @@ import {
   type ImageCallOptions,
   type ImageSource,
   type ImageStore,
+  type PlacedImage,
+  type ReadyImage,
 } from './image.ts';
 import { checkName, checkReference, withTag } from './image-reference.ts';
 import { type ImageRecord, ImageTable } from './image-table.ts';
@@ -89,6 +91,24 @@ class FileImageStore implements ImageStore {
       .all()
       .map((record) => this.#image(record))
       .sort((a, b) => byText(key(a), key(b)) || byText(a.digest, b.digest));
+  }
+
+  place(image: ReadyImage, squashfsPath: string): Promise<PlacedImage> {
+    return this.#typed(`placing image ${image.digest}`, undefined, async () => {
+      const { size } = await stat(squashfsPath);
+      if (this.#table.get(image.digest)) {
+        await rm(squashfsPath, { force: true });
+        return { record: () => undefined, discard: async () => undefined };
+      }
+      const path = this.#pathOf(image.digest);
+      await renameDurably(squashfsPath, path);
+      return {
+        record: () => this.#table.insert({ ...image, sizeBytes: size, createdAtMs: this.#clock.now() }),
+        discard: async () => {
+          if (!this.#table.get(image.digest)) await rm(path, { force: true });
+        },
+      };
+    });
   }
 
   async remove(reference: string, inUse: ReadonlySet<string>): Promise<void> {

@@ -44,6 +44,23 @@ export type ImageSource =
   | { kind: 'oci-layout' | 'oci-archive' | 'docker-archive'; path: string; reference?: string }
   | { kind: 'tar' | 'directory'; path: string };
 
+/** An image that was made elsewhere, brought in whole. */
+export interface ReadyImage {
+  /** Of the squashfs. */
+  digest: string;
+  config: ImageConfig;
+  /** For people: where it came from. */
+  source: string;
+}
+
+/** A root filesystem that is in its place and not listed yet. */
+export interface PlacedImage {
+  /** Lists it; meant for a transaction with whatever needs it. */
+  record(): void;
+  /** Takes the file away again, unless it is listed. */
+  discard(): Promise<void>;
+}
+
 /** The images of one state directory. Errors: `ImageNotFound`, `ImageInvalid`, `ImageInUse`, `InvalidInput`, `ToolMissing`, `ToolFailed`, `StateUnusable`, `Cancelled`. */
 export interface ImageStore {
   /** Brings an image in. One that is there already (same digest) only gains the reference. `name` is recorded as a reference besides. */
@@ -54,6 +71,12 @@ export interface ImageStore {
   find(reference: string): Promise<Image | undefined>;
   /** Sorted by first reference, then digest. */
   list(): Promise<Image[]>;
+  /**
+   * Moves a squashfs that was made elsewhere, synced, to its place. Its digest is that of the file: what an image was called where it
+   * was made cannot be told from a squashfs, and is not believed. Of one that is here already nothing changes, and the file
+   * is removed.
+   */
+  place(image: ReadyImage, squashfsPath: string): Promise<PlacedImage>;
   /** @param inUse digests that VMs and snapshots need */
   remove(reference: string, inUse: ReadonlySet<string>): Promise<void>;
   /** Removes files without rows and rows without files; says what it did. */

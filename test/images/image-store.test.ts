@@ -3,6 +3,7 @@ import {
   appendFileSync,
   chmodSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -12,12 +13,12 @@ import {
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import { expect, onTestFinished, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { runTool } from '../../src/host/index.ts';
 import { builtinImage, type ImageSource } from '../../src/images/index.ts';
 import { makeTar } from './make-tar.ts';
 import { oddLayers } from './odd-layers.ts';
-import { testFolder, testStore } from './test-store.ts';
+import { type TestStore, testFolder, testStore } from './test-store.ts';
 import { asLines, listTree, unpackSquashfs } from './tree-listing.ts';
 
 function tarFile(content: string | Buffer = makeTar([{ name: 'a', data: 'x' }])): {
@@ -239,4 +240,47 @@ test.each(badSources)('%s is invalid input', async (_what, source, field) => {
     details: { field },
   });
   expect(files()).toEqual([]);
+});
+
+describe('a squashfs that was made elsewhere', () => {
+  const ready = { digest: `sha256:${'12'.repeat(32)}`, config: { env: {} }, source: 'elsewhere' };
+
+  function staged({ stateDir }: TestStore): string {
+    const path = join(stateDir.tmpDir, 'staged');
+    writeFileSync(path, 'a squashfs');
+    return path;
+  }
+
+  test('is listed once it is recorded', async () => {
+    const store = testStore();
+    const placed = await store.images.place(ready, staged(store));
+    expect(await store.images.find(ready.digest)).toBeUndefined();
+    placed.record();
+    await placed.discard(); // Too late.
+    const image = await store.images.resolve(ready.digest);
+    expect(image).toMatchObject({ ...ready, references: [], sizeBytes: 10 });
+    expect(readFileSync(image.rootfsPath, 'utf8')).toBe('a squashfs');
+    expect(await store.images.mend()).toEqual([]);
+    expect(readdirSync(store.stateDir.tmpDir)).toEqual([]);
+  });
+
+  test('leaves nothing when it is discarded, or its process ends before it is recorded', async () => {
+    const store = testStore();
+    await (await store.images.place(ready, staged(store))).discard();
+    expect(store.files()).toEqual([]);
+    await store.images.place(ready, staged(store));
+    expect(await store.images.mend()).toEqual([expect.stringContaining('belongs to no image')]);
+    expect(store.files()).toEqual([]);
+  });
+
+  test('changes nothing when the image is here already', async () => {
+    const store = testStore();
+    (await store.images.place(ready, staged(store))).record();
+    const again = await store.images.place({ ...ready, source: 'again' }, staged(store));
+    again.record();
+    await again.discard();
+    expect(await store.images.list()).toMatchObject([{ source: 'elsewhere' }]);
+    expect(await store.images.mend()).toEqual([]);
+    expect(readdirSync(store.stateDir.tmpDir)).toEqual([]);
+  });
 });

@@ -15,6 +15,7 @@ export function fakeImages(...references: string[]): ImageStore & { drop(referen
     },
     find: async (reference) => find(reference),
     list: async () => [...images.values()],
+    place: () => Promise.reject(new Error('not here')),
     remove: async () => undefined,
     mend: async () => [],
     drop: (reference) => void images.delete(reference),
@@ -44,4 +45,8 @@ const kernel: GuestKernel = {
 export const fakeKernels: KernelStore = {
   resolve: async () => kernel,
   find: async () => kernel,
+  locate: async () => undefined,
+  adopt: () => Promise.reject(new Error('not here')),
+  list: async () => [],
+  remove: () => Promise.reject(new Error('not here')),
 };

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, expect, onTestFinished, test } from 'vitest';
 import { isAlcoveError } from '../../errors.ts';
+import { systemClock } from '../../host/index.ts';
 import { openStateDir, type StateDir } from '../../store/index.ts';
+import { digestOf } from '../digest.ts';
 import type { GuestKernel } from '../guest-kernel.ts';
 import { openKernelStore } from './kernel-store.ts';
 
@@ -161,3 +163,41 @@ function bzImage(release: string): string {
   writeFileSync(path, data);
   return path;
 }
+
+test('files that were made elsewhere are found by their digest, as long as their bytes have it', async () => {
+  const state = stateDir();
+  const store = openKernelStore({ stateDir: state, agentPath: agent() });
+  const staged = join(state.tmpDir, 'staged');
+  writeFileSync(staged, 'a kernel');
+  const digest = digestOf('a kernel');
+  expect(await store.locate('kernel', digest)).toBeUndefined();
+  const path = await store.adopt('kernel', digest, staged);
+  expect(existsSync(staged)).toBe(false);
+  expect(await store.locate('kernel', digest)).toBe(path);
+  expect(await store.locate('initramfs', digest)).toBeUndefined();
+  expect(await store.list()).toMatchObject([{ kind: 'kernel', digest, path }]);
+  writeFileSync(path, 'another ');
+  expect(await store.locate('kernel', digest)).toBeUndefined();
+  const [file] = await store.list();
+  if (file) await store.remove(file);
+  expect(await store.list()).toEqual([]);
+  expect(readdirSync(state.tmpDir)).toEqual([]);
+});
+
+test('all that is kept is listed, an initramfs with the time of its last use', async () => {
+  const state = stateDir();
+  let nowMs = 1_000_000;
+  const clock = { ...systemClock, now: () => nowMs };
+  const store = openKernelStore({ stateDir: state, agentPath: agent(), clock });
+  const first = await store.resolve();
+  nowMs += 60_000;
+  const { kernelDigest, initramfsDigest, initramfsPath } = await store.resolve();
+  const kept = await store.list();
+  expect(kept).toMatchObject([
+    { kind: 'initramfs', digest: initramfsDigest, path: initramfsPath, lastUsedMs: nowMs },
+    { kind: 'kernel', digest: kernelDigest, path: join(state.kernelsDir, first.release) },
+  ]);
+  expect(await store.locate('kernel', kernelDigest)).toBe(first.kernelPath);
+  for (const file of kept) await store.remove(file);
+  expect(await store.find()).toBeUndefined();
+});

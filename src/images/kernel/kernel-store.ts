@@ -1,15 +1,16 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AlcoveError, cancelled, isAlcoveError } from '../../errors.ts';
 import { type Clock, type FlightContext, SingleFlight, systemClock } from '../../host/index.ts';
-import { renameDurably, type StateDir, storageError } from '../../store/index.ts';
-import { digestOf, digestOfFile, hexOf } from '../digest.ts';
+import { type StateDir, storageError } from '../../store/index.ts';
+import { digestOf, digestOfFile } from '../digest.ts';
 import type { GuestKernel, KernelRequest, KernelStore } from '../guest-kernel.ts';
 import type { ImageCallOptions } from '../image.ts';
 import { fetchDebianKernel } from './debian-kernel.ts';
 import { writeInitramfs } from './initramfs.ts';
+import { KeptKernelFiles } from './kept-files.ts';
 import { readKernelRelease } from './kernel-file.ts';
 import { type GuestModule, guestModules, moduleClosure } from './module-closure.ts';
 import { findStoredKernel, type StoredKernel, storeKernel } from './stored-kernel.ts';
@@ -29,6 +30,7 @@ export const builtAgentPath = fileURLToPath(new URL('../../../dist/agent/alcove-
 export function openKernelStore(options: KernelStoreOptions): KernelStore {
   const { stateDir, agentPath = builtAgentPath, clock = systemClock } = options;
   const fetching = new SingleFlight<StoredKernel>();
+  const kept = new KeptKernelFiles(stateDir);
   let stored: StoredKernel | undefined;
 
   async function findStored(): Promise<StoredKernel | undefined> {
@@ -60,8 +62,8 @@ export function openKernelStore(options: KernelStoreOptions): KernelStore {
     } finally {
       await rm(tmpDir, { recursive: true, force: true });
     }
-    const kept = await findStored();
-    if (kept) return kept;
+    const readBack = await findStored();
+    if (readBack) return readBack;
     throw new AlcoveError(
       'StateCorrupt',
       `the kernel written to ${stateDir.kernelsDir} reads back otherwise`,
@@ -79,17 +81,17 @@ export function openKernelStore(options: KernelStoreOptions): KernelStore {
     }
     const data = writeInitramfs(await readAgent(agentPath), modules);
     const initramfsDigest = digestOf(data);
-    const place = join(stateDir.kernelsDir, 'initramfs', `${hexOf(initramfsDigest)}.cpio`);
-    if (!(await isFile(place, data.length))) await keep(place, data);
+    const place = kept.placeOf('initramfs', initramfsDigest);
+    if (await isFile(place, data.length)) await kept.touch(place, clock.now());
+    else await keep(initramfsDigest, data);
     return { ...kernel, initramfsPath: place, initramfsDigest };
   }
 
-  async function keep(place: string, data: Buffer): Promise<void> {
+  async function keep(digest: string, data: Buffer): Promise<void> {
     const temporary = join(stateDir.tmpDir, `initramfs-${randomUUID()}`);
     try {
       await writeFile(temporary, data, { mode: 0o600, flush: true });
-      await mkdir(dirname(place), { recursive: true, mode: 0o700 });
-      await renameDurably(temporary, place);
+      await kept.adopt('initramfs', digest, temporary);
     } finally {
       await rm(temporary, { force: true });
     }
@@ -141,6 +143,10 @@ export function openKernelStore(options: KernelStoreOptions): KernelStore {
         const there = await findStored();
         return there && ofStored(there, {});
       }),
+    locate: (kind, digest) => typed(stateDir, undefined, () => kept.locate(kind, digest)),
+    adopt: (kind, digest, path) => typed(stateDir, undefined, () => kept.adopt(kind, digest, path)),
+    list: () => typed(stateDir, undefined, () => kept.list()),
+    remove: (file) => typed(stateDir, undefined, () => kept.remove(file)),
   };
 }
 

@@ -79,7 +79,8 @@ export async function findStoredKernel(kernelsDir: string): Promise<StoredKernel
   return undefined;
 }
 
-async function readManifest(dir: string): Promise<KernelManifest | undefined> {
+/** What a directory says it holds; `undefined` when it is no kernel of ours. */
+export async function readManifest(dir: string): Promise<KernelManifest | undefined> {
   const text = await readIfThere(join(dir, 'manifest.json'));
   if (text === undefined) return undefined;
   try {
