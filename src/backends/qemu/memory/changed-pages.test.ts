@@ -7,7 +7,14 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../host/index.ts';
 import { QmpConnection } from '../qmp-connection.ts';
-import { type CapturedPages, captureChangedPages, pageBytes, prepareCapture } from './index.ts';
+import {
+  type CapturedPages,
+  captureChangedPages,
+  isSealed,
+  pageBytes,
+  prepareCapture,
+  sealOf,
+} from './index.ts';
 import { findMapping } from './process-mapping.ts';
 
 const MiB = 1 << 20;
@@ -106,6 +113,7 @@ describe('what a machine changed of its memory', () => {
 
   test('is every page that it wrote to, with its content then, in as few runs as can be', async () => {
     await makeRam({ offset: 0, bytes: Buffer.alloc(MiB, 7) });
+    const seal = await sealOf(ramPath);
     await using qemu = await Qemu.start();
     qemu.write(0, Buffer.alloc(3 * pageBytes, 1)); // Over what the file has, three in a row.
     qemu.write(9 * pageBytes, Buffer.alloc(pageBytes)); // Made zero.
@@ -128,7 +136,8 @@ describe('what a machine changed of its memory', () => {
     expect(ram.get(9)?.equals(Buffer.alloc(pageBytes))).toBe(true);
     expect(ram.get(inside)?.toString('latin1', 5, 18)).toBe('within a page');
     expect(ram.get(last)?.equals(Buffer.alloc(pageBytes, 3))).toBe(true);
-    expect(readFileSync(ramPath)[0]).toBe(7); // The file is as it was.
+    expect(readFileSync(ramPath)[0]).toBe(7); // The file is as it was, and QEMU, which opens it for writing, leaves its time alone.
+    expect(await isSealed(ramPath, seal)).toBe(true);
   });
 
   test.each(['taken before', 'taken when needed'])(

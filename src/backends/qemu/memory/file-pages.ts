@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { AlcoveError } from '../../../errors.ts';
-import { isZero, type PageRun, type PageRuns, pageBytes } from './page-run.ts';
+import { isZero, type PageRun, pageBytes } from './page-run.ts';
 
 /** Read at a time. */
 const pieceBytes = 4 << 20;
@@ -24,25 +24,6 @@ export async function* pagesOfFile(path: string, ramBytes: number): AsyncGenerat
     await readFully(path, file, piece, offset);
     yield* nonZeroRuns(offset / pageBytes, piece);
   }
-}
-
-/**
- * The same runs, and between them what they leave out as runs of zero pages: for layers whose zero pages must cover what is below
- * them.
- *
- * @param pages of a part of the RAM, counted from its start
- * @param firstPage where in the RAM that part starts, and how many `bytes` it has
- */
-export async function* everyPage(pages: PageRuns, firstPage: number, bytes: number): AsyncGenerator<PageRun> {
-  let next = 0;
-  for await (const run of pages) {
-    if (run.firstPage > next)
-      yield { firstPage: firstPage + next, count: run.firstPage - next, data: 'zero' };
-    yield { ...run, firstPage: firstPage + run.firstPage };
-    next = run.firstPage + run.count;
-  }
-  const count = bytes / pageBytes - next;
-  if (count > 0) yield { firstPage: firstPage + next, count, data: 'zero' };
 }
 
 function* nonZeroRuns(firstPage: number, piece: Buffer): Generator<PageRun> {

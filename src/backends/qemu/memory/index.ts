@@ -12,11 +12,11 @@ export {
   prepareCapture,
 } from './changed-pages.ts';
 export { differingFrom } from './differing-pages.ts';
-export { everyPage, pagesOfFile } from './file-pages.ts';
+export { pagesOfFile } from './file-pages.ts';
 export type { LayerRun } from './layer-format.ts';
 export { type ListedImage, type MemoryImage, type MemoryImageRequest, MemoryImages } from './memory-image.ts';
 export { MemoryLayer, type OpenLayers, openLayers } from './memory-layer.ts';
-export { maxMemoryLayers, mergeLayers } from './merge-layers.ts';
+export { maxMemoryLayers, mergeFrom, mergeLayers } from './merge-layers.ts';
 export { type PageRun, type PageRuns, pageBytes } from './page-run.ts';
 export { isSealed, type Seal, sealOf } from './seal.ts';
 export { type WrittenLayer, writeMemoryLayer } from './write-memory-layer.ts';
