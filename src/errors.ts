@@ -31,6 +31,11 @@ export const errorTable = {
     remedy: 'Remove the snapshot; its bytes are not what was made.',
   },
   SpareNotFound: { status: 404, exit: 125, remedy: 'List what waits with `alcove warm ls`.' },
+  ArchiveInvalid: {
+    status: 422,
+    exit: 125,
+    remedy: 'Get the file again, or export the snapshot again; nothing of it was kept.',
+  },
   AtCapacity: { status: 429, exit: 125, remedy: 'Destroy VMs that are not needed, or raise the limit.' },
   Unsupported: { status: 501, exit: 125, remedy: 'Use a backend that has this capability.' },
   BackendUnavailable: { status: 503, exit: 125, remedy: 'Run `alcove doctor`.' },
@@ -83,6 +88,7 @@ export type ErrorCode = keyof typeof errorTable;
 export interface ErrorDetails {
   InvalidTransition: { vmId: string; from: string; to: string };
   SnapshotIncompatible: { fact: string; expected: string; found: string };
+  ArchiveInvalid: { problem: 'cut short' | 'damaged' | 'refused'; member?: string };
   AtCapacity: { limit: string; max: number; asked: number; taken: number };
   Unsupported: { capability: string };
   InvalidInput: { field: string };
