@@ -27,7 +27,8 @@ const entryBytes = 8;
 export class AnonymousPages implements Disposable {
   readonly #pid: number;
   readonly #pagemap: number;
-  readonly #entries = Buffer.allocUnsafeSlow(1 << 20);
+  /** For 128 MiB at a time. */
+  readonly #entries = Buffer.allocUnsafeSlow(256 * 1024);
 
   /** Throws what `openSync` throws of `/proc/PID/pagemap`. */
   constructor(pid: number) {
@@ -78,8 +79,8 @@ function collect(
     if ((upper & (present | swapped)) === 0 || (upper & ofFile) !== 0) continue;
     const page = firstPage + index;
     const at = address + index * pageBytes;
-    if (last && last.firstPage + last.count === page && last.address + last.count * pageBytes === at)
-      last.count++;
+    // Parts follow each other in the file: what is next to each other in memory is so in the RAM.
+    if (last && last.address + last.count * pageBytes === at) last.count++;
     else {
       last = { firstPage: page, count: 1, address: at };
       runs.push(last);
