@@ -67,6 +67,8 @@ export interface Alcove extends AsyncDisposable {
     drop(ids?: readonly string[]): Promise<void>;
     /** Counts since the engine opened. */
     stats(): Promise<WarmStats>;
+    /** Resolves when none is being made or ended. */
+    settled(): Promise<void>;
   };
   readonly images: {
     add(source: ImageSource, options?: ImageCallOptions & { name?: string }): Promise<Image>;

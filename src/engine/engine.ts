@@ -37,7 +37,10 @@ export class Engine implements Alcove {
       resolve: (reference, options) => images.resolve(reference, options),
       find: (reference) => images.find(reference),
       list: () => images.list(),
-      remove: (reference) => images.remove(reference, runtime.imageDigestsInUse()),
+      remove: async (reference) => {
+        const digest = (await images.find(reference))?.digest ?? reference;
+        await runtime.removeImage(digest, (inUse) => images.remove(reference, inUse));
+      },
     };
   }
 

@@ -28,6 +28,7 @@ export async function startVm(
   return onTurn(context, id, 'start', options.signal, async (turn) => {
     const { shape, machineId } = turn.record;
     const request = { hostname: id, machineId, ...(shape.network === 'user' && { network: userNetwork }) };
+    using _start = context.spares.startUnderWay();
     const claim = await context.spares.roomFor(turn.record);
     try {
       const work = (vm: BackendVm, machine: Machine) =>

@@ -13,6 +13,7 @@ import type { SnapshotRef } from './vm.ts';
  * @throws AlcoveError `SnapshotNotFound`, `SnapshotInUse`, `InvalidInput`
  */
 export async function removeSnapshot(context: RuntimeContext, ref: SnapshotRef): Promise<void> {
+  await context.spares.letGo(findSnapshot(context, ref).uid);
   const record = findSnapshot(context, ref);
   const needers = neededBy(context, record);
   if (needers.length > 0) {
@@ -58,6 +59,7 @@ async function remove(context: RuntimeContext, record: SnapshotRecord): Promise<
     );
   });
   await context.at('remove-snapshot.journalled');
+  await context.spares.forget(record.uid);
   const dir = snapshotDir(context, record.uid);
   try {
     await removeSnapshotDir(dir, context.places.snapshotsDir);

@@ -180,12 +180,21 @@ export class VmRuntime implements AsyncDisposable {
     drop: async (ids?: readonly string[]): Promise<void> =>
       this.#calls.run({}, () => this.#context.spares.warm.drop(ids)),
     stats: async (): Promise<WarmStats> => this.#context.spares.warm.stats(),
+    /** Resolves when none is being made or ended. */
+    settled: (): Promise<void> => this.#context.spares.settled(),
   };
 
   /** Digests of the images that VMs and snapshots need, those being made included. */
   imageDigestsInUse(): Set<string> {
     const { vms, snapshots, pins } = this.#context;
     return new Set([...vms.imageDigests(), ...snapshots.imageDigests(), ...pins.names()]);
+  }
+
+  /** Removes an image, of which machines may be waiting, or being made ahead of need. @param remove refuses when it is in use */
+  async removeImage(digest: string, remove: (inUse: ReadonlySet<string>) => Promise<void>): Promise<void> {
+    await this.#context.spares.letGo(digest);
+    await remove(this.imageDigestsInUse());
+    await this.#context.spares.forget(digest);
   }
 
   /** Runs a command to its end. @throws AlcoveError `CommandTimedOut`, `VmFailed`, `GuestUnreachable`, `CommandNotStarted`, `Cancelled`, … */

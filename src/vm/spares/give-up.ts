@@ -1,7 +1,8 @@
-import { AlcoveError } from '../../errors.ts';
 import type { Demand } from './demand.ts';
 import type { GiveUpReason } from './spare-info.ts';
 import type { SparePool, Waiting } from './spare-pool.ts';
+
+const roomNeeded = 'its room was needed';
 
 /** Those that the pool made by itself, the one that was asked for longest ago first. */
 export function leastMissed(pool: SparePool, demand: Demand): Waiting[] {
@@ -23,15 +24,9 @@ export async function giveUpOne(pool: SparePool, demand: Demand, reason: GiveUpR
   const { making } = pool;
   const [own] = leastMissed(pool, demand);
   if (own) await pool.giveUp(own, reason);
-  else if (making?.record.origin === 'pool') await making.giveUp(calledOff());
+  else if (making?.record.origin === 'pool') await making.giveUp(roomNeeded);
   else if (pool.waiting[0]) await pool.giveUp(pool.waiting[0], reason);
-  else if (making) await making.giveUp(calledOff());
+  else if (making) await making.giveUp(roomNeeded);
   else return false;
   return true;
-}
-
-function calledOff(): AlcoveError<'Cancelled'> {
-  return new AlcoveError('Cancelled', 'a warm machine was called off, because its room was needed', {
-    remedy: 'Raise the limit on memory, or fill again when fewer VMs run.',
-  });
 }

@@ -1,7 +1,8 @@
 import { AlcoveError } from '../../errors.ts';
-import type { SpareKey, SpareRequest } from '../backend.ts';
+import type { BackendCallOptions, SpareKey, SpareRequest } from '../backend.ts';
 import type { RuntimeContext } from '../runtime-context.ts';
 import { sourceOf } from '../snapshot-source.ts';
+import { ensureIntact } from '../verify-snapshot.ts';
 import type { VmRecord } from '../vm-records.ts';
 import type { Recipe, SpareRecord } from './spare-records.ts';
 
@@ -13,6 +14,20 @@ export function recipeFor(key: SpareKey, vm: VmRecord): Recipe | undefined {
   return vm.from && { ...base, kind: 'memory', snapshot: vm.from };
 }
 
+/** Whether what a spare is of is still there. */
+export async function isStale(context: RuntimeContext, recipe: Recipe): Promise<boolean> {
+  switch (recipe.kind) {
+    case 'shape':
+      return false;
+    case 'image':
+      return !(await context.images.find(recipe.image.digest));
+    case 'memory': {
+      const snapshot = context.snapshots.byUid(recipe.snapshot.uid);
+      return !snapshot || snapshot.lifetime === 'lost';
+    }
+  }
+}
+
 /**
  * What the backend is told, looked up as things are now. What it needs is held until this is disposed of.
  *
@@ -22,6 +37,7 @@ export async function spareRequest(
   context: RuntimeContext,
   { id, recipe }: SpareRecord,
   dir: string,
+  options: BackendCallOptions,
 ): Promise<Disposable & { request: SpareRequest }> {
   const base = { id, dir, shape: recipe.shape };
   switch (recipe.kind) {
@@ -41,9 +57,12 @@ export async function spareRequest(
       const snapshot = context.snapshots.byUid(uid);
       if (!snapshot || snapshot.lifetime === 'lost')
         throw new AlcoveError('SnapshotNotFound', `the snapshot ${ref} is gone`, { details: { ref } });
-      const held = context.pins.hold(uid);
+      using held = new DisposableStack();
+      held.use(context.pins.hold(uid));
+      await ensureIntact(context, snapshot, options);
       const request = { ...base, kind: 'memory' as const, snapshot: sourceOf(context, snapshot) };
-      return { request, [Symbol.dispose]: () => held[Symbol.dispose]() };
+      const kept = held.move();
+      return { request, [Symbol.dispose]: () => kept.dispose() };
     }
   }
 }

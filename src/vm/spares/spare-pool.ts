@@ -21,8 +21,8 @@ export interface Waiting {
 /** A machine that is being made. */
 export interface Making {
   record: SpareRecord;
-  /** Calls it off; resolves when nothing of it is left. */
-  giveUp(reason: AlcoveError): Promise<void>;
+  /** Calls it off; resolves when nothing of it is left. @param why in words for who asked for it */
+  giveUp(why: string): Promise<void>;
 }
 
 /** The machines that wait: made, given to starts, ended. It decides nothing. */
@@ -32,12 +32,16 @@ export class SparePool {
   readonly #context: RuntimeContext;
   readonly #waiting = new Map<string, Waiting>();
   readonly #endings = new Set<Promise<void>>();
-  readonly #onDeath: (dead: Waiting) => void;
+  readonly #onDeath: (dead: Waiting, reason: string) => void;
   #making: Making | undefined;
   /** The last of those who make one; each waits for the one before, since making takes the processor from users. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(context: RuntimeContext, records: SpareRecords, onDeath: (dead: Waiting) => void) {
+  constructor(
+    context: RuntimeContext,
+    records: SpareRecords,
+    onDeath: (dead: Waiting, reason: string) => void,
+  ) {
     this.#context = context;
     this.records = records;
     this.#onDeath = onDeath;
@@ -92,8 +96,8 @@ export class SparePool {
     const done = Promise.withResolvers<void>();
     const making: Making = {
       record,
-      giveUp: (reason) => {
-        givenUp.abort(reason);
+      giveUp: (why) => {
+        givenUp.abort(calledOff(why));
         return done.promise;
       },
     };
@@ -104,7 +108,9 @@ export class SparePool {
       this.stats.made++;
       return waiting;
     } catch (error) {
-      throw givenUp.signal.aborted ? givenUp.signal.reason : error;
+      if (givenUp.signal.aborted) throw givenUp.signal.reason;
+      if (!options.signal?.aborted) this.stats.failed++;
+      throw error;
     } finally {
       this.#making = undefined;
       done.resolve();
@@ -128,10 +134,10 @@ export class SparePool {
   adopt(record: SpareRecord, spare: Spare): Waiting {
     const waiting = { record, spare, sinceMs: this.#context.clock.monotonic() };
     this.#waiting.set(record.id, waiting);
-    void spare.ended.then(() => {
+    void spare.ended.then((reason) => {
       if (this.#waiting.get(record.id) !== waiting) return;
-      this.#onDeath(waiting);
       void this.giveUp(waiting, 'died');
+      this.#onDeath(waiting, reason);
     });
     return waiting;
   }
@@ -184,21 +190,22 @@ export class SparePool {
     try {
       const maker = makerOf(this.#context, record.recipe.backend);
       {
-        using needed = await spareRequest(this.#context, record, dir);
+        using needed = await spareRequest(this.#context, record, dir, options);
         this.records.insert(record);
         await at('spare.recorded');
         await mkdir(dir, { mode: 0o700 });
         await at('spare.directory');
         spare = await maker.make(needed.request, options);
       }
-      // A snapshot that lived only as long as something needed it goes when nothing does any more.
-      if (record.recipe.kind === 'memory') await removeUnneededSnapshots(this.#context);
       await at('spare.made');
       options.signal?.throwIfAborted();
       return this.adopt(record, spare);
     } catch (error) {
       await this.end({ record, spare });
       throw storageError(dir, error);
+    } finally {
+      // One that lives only as long as something needs it may have been needed by this alone.
+      if (record.recipe.kind === 'memory') await removeUnneededSnapshots(this.#context);
     }
   }
 
@@ -211,6 +218,12 @@ export class SparePool {
     this.records.delete(id);
     await at('spare.forgotten');
   }
+}
+
+function calledOff(why: string): AlcoveError<'Cancelled'> {
+  return new AlcoveError('Cancelled', `a warm machine was called off: ${why}`, {
+    remedy: 'Fill again when there is room.',
+  });
 }
 
 /** @throws AlcoveError `Unsupported`, `BackendUnavailable` */

@@ -45,7 +45,7 @@ export class SpareRecords {
   constructor(database: Database) {
     this.#insert = database.prepare('INSERT INTO spares VALUES (?, ?, ?, ?)');
     this.#delete = database.prepare('DELETE FROM spares WHERE id = ?');
-    this.#all = database.prepare('SELECT * FROM spares ORDER BY created_at_ms, id');
+    this.#all = database.prepare('SELECT * FROM spares ORDER BY created_at_ms, rowid');
   }
 
   insert({ id, origin, recipe, createdAtMs }: SpareRecord): void {

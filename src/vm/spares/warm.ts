@@ -4,8 +4,8 @@ import { flightOptions } from '../call-options.ts';
 import { type RuntimeContext, requireCapability } from '../runtime-context.ts';
 import { findSnapshot } from '../snapshot-source.ts';
 import { checkKernelFiles, invalidInput } from '../vm-spec.ts';
+import { type Bounds, fitAfterGivingUp, shortfall } from './bounds.ts';
 import type { Demand } from './demand.ts';
-import { leastMissed } from './give-up.ts';
 import { type HostRoom, shortage } from './host-room.ts';
 import { type SpareInfo, spareInfo, type WarmSpec, type WarmStats } from './spare-info.ts';
 import type { WarmOptions } from './spare-options.ts';
@@ -24,9 +24,12 @@ export interface WarmParts {
 /** What users do with spares by hand. */
 export class Warm {
   readonly #parts: WarmParts;
+  readonly #changed: () => void;
 
-  constructor(parts: WarmParts) {
+  /** @param changed called after more wait than before */
+  constructor(parts: WarmParts, changed: () => void) {
     this.#parts = parts;
+    this.#changed = changed;
   }
 
   /**
@@ -48,6 +51,7 @@ export class Warm {
         return pool.make(recipe, 'hand', options);
       });
       made.push(spareInfo(waiting.record));
+      this.#changed();
     }
     return made;
   }
@@ -57,9 +61,13 @@ export class Warm {
     return this.#parts.pool.waiting.map(({ record }) => spareInfo(record));
   }
 
-  /** Ends those that wait; all of them, or the named ones. @throws AlcoveError `SpareNotFound`, then none was ended */
+  /**
+   * Ends those that wait; all of them, or the named ones. None like them is made again until a start asks for it.
+   *
+   * @throws AlcoveError `SpareNotFound`, then none was ended
+   */
   async drop(ids?: readonly string[]): Promise<void> {
-    const { pool } = this.#parts;
+    const { pool, demand } = this.#parts;
     const waiting = pool.waiting;
     const chosen = (ids ?? waiting.map(({ record }) => record.id)).map((id) => {
       const found = waiting.find(({ record }) => record.id === id);
@@ -67,7 +75,11 @@ export class Warm {
         throw new AlcoveError('SpareNotFound', `there is no warm machine ${id}`, { details: { id } });
       return found;
     });
+    const forgotten = ids ? chosen.map(({ spare }) => spare) : demand.all;
+    for (const { key } of forgotten) demand.forget(key);
     await Promise.all(chosen.map((one) => pool.giveUp(one, 'dropped')));
+    if (!ids && pool.making?.record.origin === 'pool')
+      await pool.making.giveUp('the warm machines were dropped');
   }
 
   stats(): WarmStats {
@@ -118,19 +130,20 @@ export class Warm {
 
   /** Gives up what the pool made by itself, until one more made by hand fits. To be called in turn. */
   async #makeRoom(memoryMiB: number): Promise<void> {
-    const { context, pool, demand, options, hostRoom } = this.#parts;
-    for (;;) {
-      await pool.settled();
-      const { taken } = pool;
-      const fits = taken.count < options.max && taken.memoryMiB + memoryMiB <= options.memoryMiB;
-      if (fits && context.admission.hasRoomForSpare(memoryMiB)) break;
-      const [own] = leastMissed(pool, demand);
-      if (own) await pool.giveUp(own, 'bounds');
-      else if (fits)
-        break; // VMs have the memory, and the refusal says so.
-      else if (taken.count >= options.max) throw tooMany('warm.max', options.max, 1, taken.count);
-      else throw tooMany('warm.memoryMiB', options.memoryMiB, memoryMiB, taken.memoryMiB);
-    }
+    const { context, pool, demand, options } = this.#parts;
+    await pool.settled();
+    const bounds: Bounds = { admission: context.admission, pool, demand, options };
+    const victims = fitAfterGivingUp(bounds, memoryMiB, Number.POSITIVE_INFINITY) ?? [];
+    await Promise.all(victims.map((victim) => pool.giveUp(victim, 'bounds')));
+    const { taken } = pool;
+    const short = shortfall(bounds, memoryMiB);
+    if (short === 'max') throw tooMany('warm.max', options.max, 1, taken.count);
+    if (short === 'memoryMiB') throw tooMany('warm.memoryMiB', options.memoryMiB, memoryMiB, taken.memoryMiB);
+    this.#requireHostRoom(memoryMiB);
+  }
+
+  #requireHostRoom(memoryMiB: number): void {
+    const { options, hostRoom } = this.#parts;
     const room = hostRoom();
     const short = shortage(room, options, memoryMiB);
     if (short === 'host memory')

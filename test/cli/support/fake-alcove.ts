@@ -174,6 +174,7 @@ export class FakeAlcove {
         list: async () => this.spares,
         drop: (ids) => this.#log('warm.drop', ids),
         stats: unused,
+        settled: unused,
       },
       images: {
         add: async (source, options) => {
