@@ -67,7 +67,7 @@ describe('a machine that does not come up', () => {
 
   test('because a layer of its disk was tampered with', async () => {
     const vm = await fixture.create('tampered');
-    writeFileSync(join(fixture.stateDir.vmsDir, 'tampered/jail/1.qcow2'), 'QFI\xfb');
+    writeFileSync(join(fixture.stateDir.vmsDir, 'tampered/disk/1.qcow2'), 'QFI\xfb');
     await expect(vm.start(startRequest())).rejects.toMatchObject({ code: 'SnapshotCorrupt' });
     fixture.expectNothingLeft();
   });

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { queryRunState } from '../../src/backends/qemu/qmp-commands.ts';
 import { QmpConnection } from '../../src/backends/qemu/qmp-connection.ts';
-import { vmPlaces } from '../../src/backends/qemu/vm-places.ts';
+import { machinePlaces } from '../../src/backends/qemu/vm-places.ts';
 import { systemClock } from '../../src/host/index.ts';
 import type { BackendVm } from '../../src/vm/index.ts';
 import { run, startRequest } from './in-guest.ts';
@@ -68,7 +68,7 @@ describe('after a crash of the engine', { sequential: true }, () => {
 
   test('without its run record it is found by its name', async () => {
     await vm.release();
-    rmSync(join(fixture.stateDir.vmsDir, 'kept/run.json'));
+    rmSync(join(fixture.stateDir.vmsDir, 'kept/machine/run.json'));
     const pid = findQemu('kept');
     expect(pid).toBeDefined();
     // Nothing says that this machine was ever set up: it is ended rather than trusted.
@@ -101,7 +101,11 @@ describe('after a crash of the engine', { sequential: true }, () => {
     await vm.release();
     {
       // The guest powers off; QEMU waits to be looked at.
-      const { qmpSocket } = vmPlaces(fixture.stateDir, 'kept', join(fixture.stateDir.vmsDir, 'kept'));
+      const { qmpSocket } = machinePlaces(
+        fixture.stateDir,
+        'kept',
+        join(fixture.stateDir.vmsDir, 'kept/machine'),
+      );
       using qmp = await QmpConnection.open({
         path: qmpSocket,
         clock: systemClock,

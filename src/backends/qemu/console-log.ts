@@ -7,12 +7,12 @@ import { consoleBytes } from './machine-args.ts';
  * read, so what was read is kept here, and in a file for the time after.
  */
 export class ConsoleLog {
-  readonly #path: string;
+  readonly path: string;
   #tail: Buffer;
   #saving: Promise<void> = Promise.resolve();
 
   private constructor(path: string, tail: Buffer) {
-    this.#path = path;
+    this.path = path;
     this.#tail = tail;
   }
 
@@ -51,8 +51,8 @@ export class ConsoleLog {
   /** Not synced: it is for reading, nothing depends on it. */
   save(): Promise<void> {
     const write = async () => {
-      await writeFile(`${this.#path}.tmp`, this.#tail, { mode: 0o600 });
-      await rename(`${this.#path}.tmp`, this.#path);
+      await writeFile(`${this.path}.tmp`, this.#tail, { mode: 0o600 });
+      await rename(`${this.path}.tmp`, this.path);
     };
     this.#saving = this.#saving.then(write, write);
     return this.#saving;

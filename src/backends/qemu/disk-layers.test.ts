@@ -25,7 +25,7 @@ beforeEach(async () => {
 afterEach(() => rmSync(root, { recursive: true }));
 
 const freshDisk = (jail = 'jail') =>
-  makeDisk(at(jail), [{ path: at('blank.qcow2'), digest: null }], size, undefined);
+  makeDisk(at(jail), [{ path: at('blank.qcow2'), digest: null }], size, 'changed');
 
 describe("a VM's disk", () => {
   it('starts as the shared blank below a layer of its own', async () => {
@@ -47,7 +47,7 @@ describe("a VM's disk", () => {
       at('other'),
       await snapshotLayers(at('snapshot'), files),
       size,
-      undefined,
+      'changed',
     );
     rmSync(at('snapshot'), { recursive: true });
     await checkLayers(at('other'), restored);

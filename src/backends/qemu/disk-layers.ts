@@ -8,7 +8,7 @@ import { storageError, syncPath } from '../../store/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
 import { layerFile } from './machine-args.ts';
 import { inspectQcow2, writeEmptyQcow2 } from './qcow2.ts';
-import type { DiskRecord, LayerRecord } from './vm-record.ts';
+import type { DiskRecord, FileDigest, LayerRecord } from './vm-record.ts';
 
 /**
  * A VM's disk is a chain of qcow2 layers: a blank file system, what earlier snapshots froze, and the one layer that is written.
@@ -19,20 +19,20 @@ import type { DiskRecord, LayerRecord } from './vm-record.ts';
  */
 export const maxLayers = 200;
 
-/** A disk over layers that lie elsewhere, with an empty top that `owner` may write. The names of the files in `jail` are numbers. */
+/** A disk over layers that lie elsewhere, with an empty top. The names of the files in `dir` are numbers. */
 export async function makeDisk(
-  jail: string,
+  dir: string,
   below: readonly { path: string; digest: LayerRecord['digest'] }[],
   virtualBytes: number,
-  owner: number | undefined,
+  content: DiskRecord['content'],
 ): Promise<DiskRecord> {
   const layers: LayerRecord[] = [];
   for (const [index, { path, digest }] of below.entries()) {
-    await linkOrCopy(path, join(jail, layerFile(index)));
+    await linkOrCopy(path, join(dir, layerFile(index)));
     layers.push({ file: layerFile(index), digest });
   }
-  const disk: DiskRecord = { virtualBytes, layers, top: below.length };
-  await makeTop(jail, disk, owner);
+  const disk: DiskRecord = { virtualBytes, layers, top: below.length, content };
+  await makeTop(dir, disk, undefined);
   return disk;
 }
 
@@ -46,33 +46,33 @@ export function withNewTop(disk: DiskRecord): DiskRecord {
 }
 
 /** Makes the (empty) file of the disk's top. One that a crash left there is replaced. */
-export async function makeTop(jail: string, disk: DiskRecord, owner: number | undefined): Promise<void> {
-  const path = join(jail, layerFile(disk.top));
+export async function makeTop(dir: string, disk: DiskRecord, owner: number | undefined): Promise<void> {
+  const path = join(dir, layerFile(disk.top));
   try {
     await rm(path, { force: true });
     await writeEmptyQcow2(path, disk.virtualBytes);
     if (owner !== undefined) await chown(path, owner, owner);
-    await syncPath(jail);
+    await syncPath(dir);
   } catch (error) {
     throw storageError(path, error);
   }
 }
 
-export async function removeTop(jail: string, disk: DiskRecord): Promise<void> {
-  await rm(join(jail, layerFile(disk.top)), { force: true });
+export async function removeTop(dir: string, disk: DiskRecord): Promise<void> {
+  await rm(join(dir, layerFile(disk.top)), { force: true });
 }
 
 /** Makes sure that no layer leads QEMU anywhere else. @throws AlcoveError `SnapshotCorrupt` */
-export async function checkLayers(jail: string, disk: DiskRecord): Promise<void> {
+export async function checkLayers(dir: string, disk: DiskRecord): Promise<void> {
   const files = [...disk.layers.map(({ file }) => file), layerFile(disk.top)];
-  const found = await Promise.all(files.map((file) => inspectQcow2(join(jail, file))));
+  const found = await Promise.all(files.map((file) => inspectQcow2(join(dir, file))));
   if (found.some(({ virtualBytes }) => virtualBytes !== disk.virtualBytes))
-    throw new AlcoveError('SnapshotCorrupt', `the layers of the disk in ${jail} differ in size`);
+    throw new AlcoveError('SnapshotCorrupt', `the layers of the disk in ${dir} differ in size`);
 }
 
 /** Whether nothing was written since the top was made. Only of a machine that is off. */
-export async function topIsEmpty(jail: string, disk: DiskRecord): Promise<boolean> {
-  const info = await inspectQcow2(join(jail, layerFile(disk.top)));
+export async function topIsEmpty(dir: string, disk: DiskRecord): Promise<boolean> {
+  const info = await inspectQcow2(join(dir, layerFile(disk.top)));
   return info.empty;
 }
 
@@ -83,7 +83,7 @@ export async function topIsEmpty(jail: string, disk: DiskRecord): Promise<boolea
  * @returns the layers with their digests, for the record, and what the manifest says of them
  */
 export async function exportLayers(
-  jail: string,
+  diskDir: string,
   disk: DiskRecord,
   dir: string,
   signal?: AbortSignal,
@@ -91,7 +91,7 @@ export async function exportLayers(
   const layers: LayerRecord[] = [];
   const files: Record<string, { sizeBytes: number; sha256: string }> = {};
   for (const [index, layer] of disk.layers.entries()) {
-    const from = join(jail, layer.file);
+    const from = join(diskDir, layer.file);
     const digest = layer.digest ?? (await sealLayer(from, signal));
     const name = layerFile(index);
     await linkOrCopy(from, join(dir, name));
@@ -118,15 +118,20 @@ export async function snapshotLayers(
   dir: string,
   files: SnapshotManifest['files'],
 ): Promise<{ path: string; digest: LayerRecord['digest'] }[]> {
-  const layers: { path: string; digest: LayerRecord['digest'] }[] = [];
-  for (let index = 0; index < Object.keys(files).length; index++) {
-    const digest = files[layerFile(index)];
-    const path = join(dir, layerFile(index));
+  const unknown = Object.keys(files).find((name) => !/^(\d+\.(qcow2|pages)|device\.state)$/.test(name));
+  if (unknown !== undefined)
+    throw new AlcoveError(
+      'SnapshotCorrupt',
+      `the snapshot in ${dir} lists ${unknown}, which no snapshot has`,
+    );
+  const layers: { path: string; digest: FileDigest }[] = [];
+  for (let digest = files[layerFile(0)]; digest; digest = files[layerFile(layers.length)]) {
+    const path = join(dir, layerFile(layers.length));
     const size = await sizeOf(path);
-    if (!digest || size !== digest.sizeBytes)
+    if (size !== digest.sizeBytes)
       throw new AlcoveError(
         'SnapshotCorrupt',
-        `the snapshot file ${path} is ${describeSize(size, digest?.sizeBytes)}`,
+        `the snapshot file ${path} is ${describeSize(size, digest.sizeBytes)}`,
       );
     layers.push({ path, digest });
   }
@@ -134,8 +139,7 @@ export async function snapshotLayers(
   return layers;
 }
 
-function describeSize(found: number | undefined, expected: number | undefined): string {
-  if (expected === undefined) return 'not listed in its manifest';
+function describeSize(found: number | undefined, expected: number): string {
   return found === undefined ? 'missing' : `${found} bytes long instead of ${expected}`;
 }
 
@@ -148,7 +152,7 @@ async function sizeOf(path: string): Promise<number | undefined> {
 }
 
 /** A second name for a file that never changes; a copy where the file system has no room for one or is another. */
-async function linkOrCopy(from: string, to: string): Promise<void> {
+export async function linkOrCopy(from: string, to: string): Promise<void> {
   try {
     await link(from, to);
   } catch (error) {

@@ -1,7 +1,13 @@
+import { randomBytes } from 'node:crypto';
+import { AlcoveError } from '../../errors.ts';
+import type { GuestChannel } from '../../guest/index.ts';
 import type { Clock } from '../../host/index.ts';
+import type { QemuContext } from './context.ts';
 import { abandonable, type GuestLine } from './guest-line.ts';
 import type { Machine } from './machine.ts';
+import { userNetwork } from './machine-args.ts';
 import { queryRunState } from './qmp-commands.ts';
+import { readRunRecord } from './run-record.ts';
 
 /** A machine that is there, with the way to its guest. */
 export interface RunningMachine {
@@ -16,15 +22,20 @@ const powerOffMs = 10_000;
  * Asks the guest to power off, and waits until it has. A paused one goes on for that long. Rejects when the guest does not
  * help in time; then it is for the caller to end the machine by force.
  */
-export async function shutDownGuest(running: RunningMachine, graceMs: number, clock: Clock): Promise<void> {
-  const { machine, line } = running;
+export async function shutDownGuest(
+  running: RunningMachine,
+  graceMs: number,
+  clock: Clock,
+  mac: string,
+): Promise<void> {
+  const { machine } = running;
   if (graceMs <= 0) return;
   const paused = (await queryRunState(machine.qmp)) === 'paused';
   if (paused) await machine.qmp.execute('cont');
   const late = new AbortController();
   const stopTimer = clock.timer(graceMs + powerOffMs, () => late.abort(new Error('no time left')));
   try {
-    const asking = ask(line, paused ? 'frozen' : 'going', graceMs, late.signal);
+    const asking = ask(running, paused ? 'frozen' : 'going', { graceMs, clock, mac }, late.signal);
     // The machine may end before the answer has come through; the answer alone does not end it.
     await Promise.race([
       machine.ended,
@@ -36,23 +47,24 @@ export async function shutDownGuest(running: RunningMachine, graceMs: number, cl
 }
 
 async function ask(
-  line: GuestLine,
+  { machine, line }: RunningMachine,
   state: 'frozen' | 'going',
-  graceMs: number,
+  { graceMs, clock, mac }: { graceMs: number; clock: Clock; mac: string },
   signal: AbortSignal,
 ): Promise<void> {
   const guest = await line.channel(signal);
-  if (state === 'frozen') await guest.thaw({ signal });
+  if (state === 'frozen') await renewGuest(machine, guest, { clock }, mac, signal);
   await guest.shutdown({ graceMs, signal });
 }
 
 /**
- * Pauses a machine with its guest's file systems flushed and frozen. They stay so for as long as it is paused (its own time
- * stands still, so it does not thaw itself): a snapshot of the paused machine has a clean disk.
+ * Pauses a machine with its guest's file systems flushed and frozen, and its processes with them. They stay so for as long as it
+ * is paused (its own time stands still, so it does not thaw itself): a snapshot of the paused machine has a clean disk, and a copy of
+ * its memory begins as somebody else.
  */
 export async function pauseMachine({ machine, line }: RunningMachine, signal?: AbortSignal): Promise<void> {
   const guest = await line.channel(signal);
-  await guest.freeze(signal ? { signal } : {});
+  await guest.freeze({ processes: 'freeze', ...(signal && { signal }) });
   try {
     await machine.qmp.execute('stop');
   } catch (error) {
@@ -64,12 +76,35 @@ export async function pauseMachine({ machine, line }: RunningMachine, signal?: A
 /** Lets a paused machine go on, with its clock right. */
 export async function resumeMachine(
   { machine, line }: RunningMachine,
-  clock: Clock,
+  context: QemuContext,
+  mac: string,
   signal?: AbortSignal,
 ): Promise<void> {
-  const options = signal ? { signal } : {};
   await machine.qmp.execute('cont');
-  const guest = await line.channel(signal);
-  await guest.thaw(options);
-  await guest.setClock(clock.now(), options);
+  await renewGuest(machine, await line.channel(signal), context, mac, signal);
+}
+
+/** Tells a guest that stood still who it is, on whatever line: after a restart of the engine nothing less lets it go on. */
+async function renewGuest(
+  { places }: Machine,
+  guest: GuestChannel,
+  { clock }: Pick<QemuContext, 'clock'>,
+  mac: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const identity = readRunRecord(places.runPath)?.identity;
+  if (!identity)
+    throw new AlcoveError('VmFailed', `it is not on record who the guest of ${places.name} is`, {
+      remedy: 'Stop the VM by force, and start it again.',
+    });
+  const { hostname, machineId, networked } = identity;
+  await guest.renew(
+    {
+      identity: { hostname, machineId },
+      unixMs: clock.now(),
+      entropy: randomBytes(256),
+      ...(networked && { network: { ...userNetwork, dns: [...userNetwork.dns], mac } }),
+    },
+    signal ? { signal } : {},
+  );
 }

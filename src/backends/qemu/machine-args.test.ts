@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { type MachinePlan, machineArgs } from './machine-args.ts';
-import { vmPlaces } from './vm-places.ts';
+import { machinePlaces } from './vm-places.ts';
 
 const plan: MachinePlan = {
   qemu: { text: '7.2.22', major: 7, minor: 2, qboot: true },
   accelerator: 'tcg',
-  places: vmPlaces({ root: '/s', runtimeDir: '/run/alcove/0123456789ab' }, 'web', '/s/vms/web'),
+  places: machinePlaces({ root: '/s', runtimeDir: '/run/alcove/0123456789ab' }, 'web', '/s/vms/web/machine'),
   shape: {
     cpus: 2,
     memoryMiB: 512,
@@ -14,7 +14,8 @@ const plan: MachinePlan = {
     kernel: { kernelPath: '/k', kernelDigest: '', initramfsPath: '/i', initramfsDigest: '', release: '' },
     bootArgs: ['mine=1'],
   },
-  imagePath: '/images/a,b.squashfs',
+  ram: 'private',
+  begin: 'incoming',
   disk: {
     virtualBytes: 1 << 30,
     layers: [
@@ -22,8 +23,8 @@ const plan: MachinePlan = {
       { file: '3.qcow2', digest: null },
     ],
     top: 4,
+    content: 'changed',
   },
-  mac: '52:54:00:01:02:03',
   dropTo: 1_900_000_000,
 };
 
@@ -54,7 +55,7 @@ describe('the command line', () => {
   it("names the disk's files relative to the jail, so that they mean the same inside it", () => {
     const files = nodes(machineArgs(plan)).filter(({ driver }) => driver === 'file');
     expect(files.map(({ filename }) => filename)).toEqual([
-      '/images/a,b.squashfs',
+      'image.squashfs',
       '0.qcow2',
       '3.qcow2',
       '4.qcow2',
@@ -86,10 +87,28 @@ describe('the command line', () => {
   it("says user-mode networking's addresses aloud", () => {
     const args = machineArgs({ ...plan, shape: { ...plan.shape, network: 'user' } });
     expect(values(args, '-netdev')[0]).toMatch(/^user,.*host=10\.0\.2\.2,dns=10\.0\.2\.3/);
-    expect(args.some((arg) => arg.includes('mac=52:54:00:01:02:03'))).toBe(true);
+    expect(args.some((arg) => arg.startsWith('virtio-net-pci'))).toBe(true);
   });
 
   it("puts the caller's kernel arguments last, where they win", () => {
-    expect(values(machineArgs(plan), '-append')[0]).toMatch(/ mine=1$/);
+    expect(values(machineArgs({ ...plan, begin: 'boot' }), '-append')[0]).toMatch(/ mine=1$/);
+  });
+
+  it('maps its memory from a file, which only a template writes to', () => {
+    const backend = (change: Partial<MachinePlan>) =>
+      values(machineArgs({ ...plan, ...change }), '-object').find((object) => object.includes('ram0'));
+    expect(backend({})).toContain('share=off,size=512M');
+    expect(backend({ ram: 'shared' })).toContain('share=on,');
+    expect(backend({ qemu: { ...plan.qemu, major: 8 } })).toContain('share=off,readonly=on,rom=off,');
+  });
+
+  it('has empty drives in the places of those that come later', () => {
+    const args = machineArgs({ ...plan, disk: undefined });
+    expect(nodes(args).map(({ driver }) => driver)).toEqual(['null-co', 'null-co']);
+    const devices = (all: string[]) =>
+      values(all, '-device')
+        .filter((device) => device.startsWith('virtio-blk'))
+        .map((device) => device.replace(/drive=[^,]*/, ''));
+    expect(devices(args)).toEqual(devices(machineArgs(plan)));
   });
 });

@@ -1,19 +1,23 @@
 import type { MachineShape } from '../../vm/backend.ts';
 import type { Accelerator } from './accelerator.ts';
 import { kernelArgs } from './kernel-args.ts';
+import { cpuModel } from './machine-facts.ts';
 import type { QemuVersion } from './qemu-version.ts';
-import type { VmPlaces } from './vm-places.ts';
+import type { MachinePlaces } from './vm-places.ts';
 import type { DiskRecord } from './vm-record.ts';
 
 /** Everything QEMU's command line says. */
 export interface MachinePlan {
   qemu: QemuVersion;
   accelerator: Accelerator;
-  places: VmPlaces;
+  places: MachinePlaces;
   shape: MachineShape;
-  imagePath: string;
-  disk: DiskRecord;
-  mac: string;
+  /** `shared`: what the guest writes goes into the RAM file, which becomes a template's; `private`: the file is only read. */
+  ram: 'shared' | 'private';
+  /** `boot` starts the kernel; `incoming` waits for the state of a machine that ran before. */
+  begin: 'boot' | 'incoming';
+  /** The disk whose layers lie in the jail, with the image beside them; without it there are empty drives in their places. */
+  disk: DiskRecord | undefined;
   /** Whom QEMU becomes, in its jail, once it has opened what it needs. `undefined`: it stays whoever it is. */
   dropTo: number | undefined;
 }
@@ -22,7 +26,10 @@ export interface MachinePlan {
 export const imageSerial = 'alcove-image';
 export const diskSerial = 'alcove-disk';
 /** Ids by which QMP knows them. */
+export const imageDevice = 'image0';
 export const diskDevice = 'disk0';
+/** The image's name in the jail. */
+export const imageFile = 'image.squashfs';
 export const consoleChardev = 'console0';
 /** Kept of what the guest prints on its console; QEMU wants a power of two. */
 export const consoleBytes = 256 * 1024;
@@ -34,19 +41,20 @@ export const userNetwork = { address: '10.0.2.15/24', gateway: '10.0.2.2', dns: 
 
 /**
  * The command line of a machine that is not yet running (`-S`): nothing of the guest executes before its confinement has been
- * looked at. Slots are fixed, so that a device keeps its address whatever else there is.
+ * looked at. Slots are fixed, so that a device keeps its address whatever else there is. What changes here in the eyes of a guest
+ * changes the layout in `machine-facts.ts`.
  */
 export function machineArgs(plan: MachinePlan): string[] {
   const { places, shape } = plan;
   return [
     ...['-name', `guest=${places.processName}`],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-S'],
-    ...['-machine', 'q35,usb=off,vmport=off,sata=off,smbus=off,dump-guest-core=off'],
+    ...['-machine', 'q35,usb=off,vmport=off,sata=off,smbus=off,dump-guest-core=off,memory-backend=ram0'],
     ...acceleratorArgs(plan.accelerator),
-    ...['-m', String(shape.memoryMiB), '-smp', String(shape.cpus)],
+    ...ramArgs(plan),
+    ...['-smp', String(shape.cpus)],
     ...(plan.qemu.qboot ? ['-bios', 'qboot.rom'] : []),
-    ...['-kernel', shape.kernel.kernelPath, '-initrd', shape.kernel.initramfsPath],
-    ...['-append', kernelArgs(plan.accelerator, shape.bootArgs)],
+    ...(plan.begin === 'boot' ? bootArgs(plan) : incomingArgs),
     // The guest's end leaves QEMU paused, so that console and cause can be read, by a later engine too.
     ...['-action', 'reboot=shutdown,shutdown=pause,panic=pause'],
     ...['-chardev', `socket,id=qmp0,path=${escaped(places.qmpSocket)},server=on,wait=off`],
@@ -60,33 +68,80 @@ export function machineArgs(plan: MachinePlan): string[] {
     ...['-device', 'virtio-serial-pci,id=serial0,max_ports=2,addr=0x3'],
     ...['-chardev', `socket,id=agent0,path=${escaped(places.agentSocket)},server=on,wait=off`],
     ...['-device', 'virtserialport,bus=serial0.0,nr=1,chardev=agent0,name=alcove.agent'],
-    ...imageArgs(plan.imagePath),
-    ...diskArgs(plan.disk),
+    ...driveArgs(plan.disk),
     ...['-object', 'rng-builtin,id=rng0', '-device', 'virtio-rng-pci,rng=rng0,addr=0x6'],
-    ...(shape.network === 'user' ? networkArgs(plan.mac) : ['-nic', 'none']),
+    ...(shape.network === 'user' ? networkArgs : ['-nic', 'none']),
     ...confinementArgs(plan),
   ];
 }
 
 function acceleratorArgs(accelerator: Accelerator): string[] {
   // The KVM line has not been run: the machine this was written on has none that works (docs/decisions/0003-boot-time.md).
-  return accelerator === 'kvm'
-    ? ['-accel', 'kvm', '-cpu', 'host']
-    : ['-accel', `tcg,tb-size=${translationMiB}`, '-cpu', 'max'];
+  const accel = accelerator === 'kvm' ? 'kvm' : `tcg,tb-size=${translationMiB}`;
+  return ['-accel', accel, '-cpu', cpuModel(accelerator)];
 }
 
-/** The image: read-only and shared between VMs, so without the file locks that a writer would need. */
-function imageArgs(path: string): string[] {
+/**
+ * Opened before QEMU gives up root. QEMU before 8.2 opens the file for writing even where it maps it privately, because
+ * `readonly` made the guest's memory read-only too; since then `rom=off` says that it does not.
+ */
+function ramArgs({ places, qemu, ram, shape }: MachinePlan): string[] {
+  const size = `size=${shape.memoryMiB}M`;
+  const readOnly = qemu.major * 100 + qemu.minor >= 802 ? ',readonly=on,rom=off' : '';
+  const access = ram === 'shared' ? 'share=on' : `share=off${readOnly}`;
+  const backend = `memory-backend-file,id=ram0,mem-path=${escaped(places.ramPath)},${access},${size}`;
+  return ['-m', String(shape.memoryMiB), '-object', backend];
+}
+
+function bootArgs({ accelerator, shape }: MachinePlan): string[] {
+  const { kernelPath, initramfsPath } = shape.kernel;
+  const append = kernelArgs(accelerator, shape.bootArgs);
+  return ['-kernel', kernelPath, '-initrd', initramfsPath, '-append', append];
+}
+
+/** A state written by `xen-save-devices-state` begins without the section that this global leaves out. */
+const incomingArgs = ['-incoming', 'defer', '-global', 'migration.send-configuration=off'];
+
+/**
+ * Sizes of the empty drives that a template is booted with; the guest goes on believing them whatever is put in their places,
+ * and its file systems keep within their own.
+ */
+const emptyDriveBytes = { image: 2 ** 36, disk: 2 ** 40 } as const;
+
+function driveArgs(disk: DiskRecord | undefined): string[] {
+  const nodes = disk ? [...imageNodes(), ...diskNodes(disk)] : emptyNodes;
+  const names = disk ? { image: imageNode, disk: layerNode(disk.top) } : emptyNames;
+  // A host without room is an I/O error in the guest, not a machine that hangs without a word.
+  const errors = 'werror=report,rerror=report,discard=on';
   return [
-    ...blockNode({
-      driver: 'file',
-      'node-name': 'image-file',
-      filename: path,
-      'read-only': true,
-      locking: 'off',
-    }),
-    ...blockNode({ driver: 'raw', 'node-name': 'image', file: 'image-file', 'read-only': true }),
-    ...['-device', `virtio-blk-pci,id=image0,drive=image,serial=${imageSerial},addr=0x4`],
+    ...nodes.flatMap(blockNode),
+    ...['-device', `virtio-blk-pci,id=${imageDevice},drive=${names.image},serial=${imageSerial},addr=0x4`],
+    ...[
+      '-device',
+      `virtio-blk-pci,id=${diskDevice},drive=${names.disk},serial=${diskSerial},${errors},addr=0x5`,
+    ],
+  ];
+}
+
+export const imageNode = 'image';
+export const emptyNames = { image: 'no-image', disk: 'no-disk' } as const;
+const emptyNodes = [
+  {
+    driver: 'null-co',
+    'node-name': emptyNames.image,
+    size: emptyDriveBytes.image,
+    'read-zeroes': true,
+    'read-only': true,
+  },
+  { driver: 'null-co', 'node-name': emptyNames.disk, size: emptyDriveBytes.disk, 'read-zeroes': true },
+];
+
+/** The image: read-only and shared between VMs, so without the file locks that a writer would need. */
+export function imageNodes(): object[] {
+  const file = `${imageNode}-file`;
+  return [
+    { driver: 'file', 'node-name': file, filename: imageFile, 'read-only': true, locking: 'off' },
+    { driver: 'raw', 'node-name': imageNode, file, 'read-only': true },
   ];
 }
 
@@ -95,18 +150,15 @@ function imageArgs(path: string): string[] {
  * root, so the top can be reopened read-only when a snapshot makes it a lower layer. What a layer's own header says of a backing
  * file is never followed.
  */
-function diskArgs(disk: DiskRecord): string[] {
-  const args: string[] = [];
+export function diskNodes(disk: DiskRecord): object[] {
+  const nodes: object[] = [];
   let below: string | null = null;
   for (const { file } of disk.layers) {
     const index = Number.parseInt(file, 10);
-    args.push(...layerNodes(index, below, 'read-only').flatMap(blockNode));
+    nodes.push(...layerNodes(index, below, 'read-only'));
     below = layerNode(index);
   }
-  args.push(...layerNodes(disk.top, below, 'writable').flatMap(blockNode));
-  // A host without room is an I/O error in the guest, not a machine that hangs without a word.
-  const device = `virtio-blk-pci,id=${diskDevice},drive=${layerNode(disk.top)},serial=${diskSerial}`;
-  return [...args, '-device', `${device},werror=report,rerror=report,discard=on,addr=0x5`];
+  return [...nodes, ...layerNodes(disk.top, below, 'writable')];
 }
 
 export function layerFile(index: number): string {
@@ -133,13 +185,13 @@ export function layerNodes(index: number, below: string | null, access: 'read-on
   ];
 }
 
-function networkArgs(mac: string): string[] {
-  const { gateway, dns } = userNetwork;
-  return [
-    ...['-netdev', `user,id=net0,ipv6=off,net=10.0.2.0/24,host=${gateway},dns=${dns[0]},dhcpstart=10.0.2.15`],
-    ...['-device', `virtio-net-pci,id=nic0,netdev=net0,mac=${mac},romfile=,addr=0x7`],
-  ];
-}
+/** The same address for all, since it is part of the state that copies share: no two are on one network, and guests set their own. */
+const networkArgs = [
+  '-netdev',
+  `user,id=net0,ipv6=off,net=10.0.2.0/24,host=${userNetwork.gateway},dns=${userNetwork.dns[0]},dhcpstart=10.0.2.15`,
+  '-device',
+  'virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:00:00:01,romfile=,addr=0x7',
+];
 
 /**
  * Seccomp always. As root QEMU also gives up root, into a user of its own and a root directory that holds its disk alone;

@@ -8,7 +8,7 @@ import { consoleBytes, consoleChardev } from './machine-args.ts';
 import { boundLog, lastLogLines } from './qemu-log.ts';
 import { readRing } from './qmp-commands.ts';
 import { QmpConnection, type QmpEvent } from './qmp-connection.ts';
-import type { VmPlaces } from './vm-places.ts';
+import type { MachinePlaces } from './vm-places.ts';
 
 const logWatchMs = 30_000;
 /** For a process whose monitor connection broke to be seen to end. */
@@ -16,7 +16,7 @@ export const endingMs = 1000;
 
 export interface MachineOptions {
   process: ProcessIdentity;
-  places: VmPlaces;
+  places: MachinePlaces;
   console: ConsoleLog;
   clock: Clock;
   /** For the monitor to answer. */
@@ -32,7 +32,10 @@ export class Machine {
   readonly qmp: QmpConnection;
   /** Resolves with the reason, for people, once the guest or the process has ended, whoever ended it. */
   readonly ended: Promise<string>;
-  readonly #options: MachineOptions;
+  /** Resolves once the process is gone, or was let go. */
+  readonly gone: Promise<void>;
+  readonly #gone = Promise.withResolvers<void>();
+  #options: MachineOptions;
   #finishing: Promise<void> | undefined;
   #released: 'no' | 'yes' = 'no';
   #reading: Promise<void> = Promise.resolve();
@@ -42,6 +45,7 @@ export class Machine {
     this.#options = options;
     this.process = options.process;
     this.qmp = qmp;
+    this.gone = this.#gone.promise;
     this.ended = Promise.race([
       shutdown.then((event) => this.#describeShutdown(event)),
       qmp.closed.then((error) => this.#describeDeath(error)),
@@ -88,6 +92,15 @@ export class Machine {
     }
   }
 
+  get places(): MachinePlaces {
+    return this.#options.places;
+  }
+
+  /** Its directory was moved: it was a spare, and is a VM's now. */
+  moveTo(places: MachinePlaces, console: ConsoleLog): void {
+    this.#options = { ...this.#options, places, console };
+  }
+
   /** Reads what the guest printed since the last call into the console's log. */
   readConsole(): Promise<void> {
     const read = async () => {
@@ -113,6 +126,7 @@ export class Machine {
   /** Lets go of the process without ending it. */
   async release(): Promise<void> {
     this.#released = 'yes';
+    this.#gone.resolve();
     await this.#reading.catch(() => undefined); // What was read is saved before another engine may look.
     this.qmp[Symbol.dispose]();
   }
@@ -138,6 +152,7 @@ export class Machine {
       // It does not answer: what it would have said is lost, and it is ended by force.
     } finally {
       await killProcess(this.process, clock);
+      this.#gone.resolve();
       this.qmp[Symbol.dispose]();
     }
   }

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { AlcoveError, isAlcoveError } from '../../errors.ts';
 import { connectGuest } from '../../guest/index.ts';
 import { bootId, type Clock, systemClock } from '../../host/index.ts';
@@ -9,6 +10,7 @@ import type {
   BackendCallOptions,
   BackendProbe,
   CreateRequest,
+  MachineShape,
   RecoverRequest,
   RestoreRequest,
   VmBackend,
@@ -22,17 +24,23 @@ import {
   rememberTrial,
 } from './accelerator.ts';
 import { BlankDisks } from './blank-disk.ts';
+import type { QemuContext } from './context.ts';
 import { makeDisk, snapshotLayers } from './disk-layers.ts';
+import type { Failpoint, QemuFailpointName } from './failpoints.ts';
 import type { GuestConnector } from './guest-line.ts';
+import { machineFacts } from './machine-facts.ts';
+import { MemoryImages } from './memory/index.ts';
+import { adoptMemory, type KeptMemory, snapshotMemory } from './memory-files.ts';
 import { type HostFacts, probeHost, type QemuHost, type QemuPrograms, readHostFacts } from './probe-host.ts';
-import { QemuVm, type QemuVmContext } from './qemu-vm.ts';
+import { QemuVm } from './qemu-vm.ts';
 import { MiB } from './sizes.ts';
-import { assertRestorable } from './snapshot-manifest.ts';
+import { assertDiskRestorable, assertMemoryFits } from './snapshot-manifest.ts';
 import { describeLimits } from './spawn-qemu.ts';
-import { sweep } from './sweep.ts';
+import { machineIn, sweep } from './sweep.ts';
+import { Templates } from './templates.ts';
 import { trialBoot } from './trial-boot.ts';
-import { chooseUid } from './unprivileged-user.ts';
-import { type VmPlaces, vmPlaces } from './vm-places.ts';
+import { UidPool } from './uid-pool.ts';
+import { machinePlaces, type NamingStateDir, vmPlaces } from './vm-places.ts';
 import { type DiskRecord, readVmRecord, type VmRecord, writeVmRecord } from './vm-record.ts';
 
 export interface QemuBackendOptions {
@@ -51,6 +59,7 @@ export interface QemuBackendOptions {
   facts?: () => HostFacts;
   evidence?: KvmEvidence;
   connector?: GuestConnector;
+  failpoint?: (name: QemuFailpointName) => Promise<void> | undefined;
 }
 
 /** A kernel that works under KVM comes up in a second or two; one that hangs never does. */
@@ -68,14 +77,18 @@ export function createQemuBackend(options: QemuBackendOptions): VmBackend {
   return new QemuBackend(options);
 }
 
-class QemuBackend implements VmBackend, QemuVmContext {
+class QemuBackend implements VmBackend, QemuContext {
   readonly name = 'qemu';
   readonly clock: Clock;
   readonly connector: GuestConnector;
   readonly bootTimeoutMs: number;
+  readonly stateDir: NamingStateDir;
+  readonly uids = new UidPool();
+  readonly images: MemoryImages;
+  readonly templates: Templates;
+  readonly at: Failpoint;
   readonly #options: QemuBackendOptions;
   readonly #blanks: BlankDisks;
-  readonly #vms = new Set<QemuVm>();
   #host: Promise<QemuHost> | undefined;
 
   constructor(options: QemuBackendOptions) {
@@ -83,7 +96,16 @@ class QemuBackend implements VmBackend, QemuVmContext {
     this.clock = options.clock ?? systemClock;
     this.connector = options.connector ?? connectGuest;
     this.bootTimeoutMs = options.bootTimeoutMs ?? 60_000;
-    this.#blanks = new BlankDisks(options.stateDir);
+    const { stateDir } = options;
+    this.stateDir = stateDir;
+    this.at = async (name) => options.failpoint?.(name);
+    this.#blanks = new BlankDisks(stateDir);
+    this.images = new MemoryImages({
+      dir: join(stateDir.templatesDir, 'memory'),
+      tmpDir: stateDir.tmpDir,
+      clock: this.clock,
+    });
+    this.templates = new Templates(stateDir.templatesDir, () => this, this.at);
   }
 
   async probe(options: BackendCallOptions = {}): Promise<BackendProbe> {
@@ -104,7 +126,7 @@ class QemuBackend implements VmBackend, QemuVmContext {
           userNetwork: "reaches the host's own services, those on its loopback too",
           firmware: host.qemu.qboot ? 'qboot' : 'SeaBIOS',
         },
-        capabilities: { userNetwork: true, pause: true },
+        capabilities: { userNetwork: true, pause: true, memorySnapshots: true },
       };
     } catch (error) {
       if (isAlcoveError(error, 'BackendUnavailable'))
@@ -127,78 +149,80 @@ class QemuBackend implements VmBackend, QemuVmContext {
     return this.#host;
   }
 
-  async accelerator(request: CreateRequest): Promise<AcceleratorChoice> {
-    return this.#choose(await this.host(), request.shape.kernel);
+  async accelerator({ kernel }: MachineShape): Promise<AcceleratorChoice> {
+    return this.#choose(await this.host(), kernel);
+  }
+
+  async open(): Promise<string[]> {
+    return this.templates.sweep();
   }
 
   async create(request: CreateRequest, options: BackendCallOptions = {}): Promise<QemuVm> {
     const { diskMiB } = request.shape;
     options.onProgress?.('making the disk');
-    const [host, blank] = await Promise.all([this.host(options), this.#blanks.get(diskMiB)]);
-    return this.#make(request, host, (places, uid) =>
-      makeDisk(places.jail, [{ path: blank, digest: null }], diskMiB * MiB, uid),
+    const [, blank] = await Promise.all([this.host(options), this.#blanks.get(diskMiB)]);
+    return this.#make(
+      request,
+      (dir) => makeDisk(dir, [{ path: blank, digest: null }], diskMiB * MiB, 'as-image'),
+      undefined,
     );
   }
 
   async restore(request: RestoreRequest, options: BackendCallOptions = {}): Promise<QemuVm> {
-    assertRestorable(request);
+    assertDiskRestorable(request);
     const { snapshot, shape } = request;
-    const [host, layers] = await Promise.all([
+    const memory = request.memory === 'include' ? snapshotMemory(snapshot.dir, snapshot.manifest) : undefined;
+    const [host, { accelerator }, layers] = await Promise.all([
       this.host(options),
+      this.accelerator(shape),
       snapshotLayers(snapshot.dir, snapshot.manifest.files),
     ]);
-    return this.#make(request, host, (places, uid) =>
-      makeDisk(places.jail, layers, shape.diskMiB * MiB, uid),
-    );
+    if (memory) assertMemoryFits(memory.facts, machineFacts(shape, accelerator, host.qemu));
+    const makeIt = (dir: string) => makeDisk(dir, layers, shape.diskMiB * MiB, 'changed');
+    return this.#make(request, makeIt, memory);
   }
 
   async recover(request: RecoverRequest): Promise<QemuVm> {
-    const places = this.#places(request);
+    const places = vmPlaces(request.id, request.dir);
     const record = await readVmRecord(places.recordPath);
     if (!record) {
-      await sweep(places, this.clock);
+      await this.reap(request);
       throw new AlcoveError('StateCorrupt', `nothing is known of ${request.id} in ${request.dir}`, {
         remedy: 'Destroy the VM; making it did not come to its end.',
       });
     }
     const vm = new QemuVm(this, request, places, record);
-    this.#vms.add(vm);
     await vm.recover();
     return vm;
   }
 
   async reap(request: { id: string; dir: string }): Promise<void> {
-    await sweep(this.#places(request), this.clock);
-  }
-
-  forget(vm: QemuVm): void {
-    this.#vms.delete(vm);
-  }
-
-  #places({ id, dir }: { id: string; dir: string }): VmPlaces {
-    return vmPlaces(this.#options.stateDir, id, dir);
+    const { machineDir } = vmPlaces(request.id, request.dir);
+    const places = machineIn(this.stateDir, machineDir, request.id);
+    await sweep(places, this.clock);
+    if (places.name === request.id) return;
+    await sweep(machinePlaces(this.stateDir, request.id, machineDir), this.clock);
   }
 
   async #make(
     request: CreateRequest,
-    host: QemuHost,
-    disk: (places: VmPlaces, uid: number | undefined) => Promise<DiskRecord>,
+    makeItsDisk: (dir: string) => Promise<DiskRecord>,
+    memory: KeptMemory | undefined,
   ): Promise<QemuVm> {
-    const places = this.#places(request);
-    const inUse = new Set([...this.#vms].flatMap(({ uid }) => uid ?? []));
-    const uid = host.uids && chooseUid(host.uids, places.processName, inUse);
+    const places = vmPlaces(request.id, request.dir);
+    machinePlaces(this.stateDir, request.id, places.machineDir); // A name that gives no socket's path is refused here.
     try {
-      // Searchable for the VM's user, writable for nobody but the engine.
-      await mkdir(places.jail);
-      await chmod(places.jail, 0o711);
+      await mkdir(places.disk);
     } catch (error) {
-      throw storageError(places.jail, error);
+      throw storageError(places.disk, error);
     }
-    const record: VmRecord = { version: 1, uid: uid ?? null, mac: newMac(), disk: await disk(places, uid) };
+    const [disk, kept] = await Promise.all([
+      makeItsDisk(places.disk),
+      memory ? adoptMemory(places.memory, memory, 'layers and state') : null,
+    ]);
+    const record: VmRecord = { version: 2, mac: newMac(), disk, memory: kept };
     await writeVmRecord(places.recordPath, record);
-    const vm = new QemuVm(this, request, places, record);
-    this.#vms.add(vm);
-    return vm;
+    return new QemuVm(this, request, places, record);
   }
 
   #choose(host: QemuHost, kernel: GuestKernel | undefined): Promise<AcceleratorChoice> {

@@ -1,6 +1,7 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { AlcoveError, cancelled } from '../../errors.ts';
 import type { GuestChannel } from '../../guest/index.ts';
-import type { Clock } from '../../host/index.ts';
 import type {
   BackendCallOptions,
   BackendHandle,
@@ -10,40 +11,41 @@ import type {
   SnapshotManifest,
   StartRequest,
 } from '../../vm/backend.ts';
-import type { AcceleratorChoice } from './accelerator.ts';
-import { bootMachine } from './boot-machine.ts';
+import { captureRunning } from './capture-running.ts';
 import { ConsoleLog } from './console-log.ts';
-import { checkLayers } from './disk-layers.ts';
+import type { QemuContext } from './context.ts';
+import { stateFile } from './device-state.ts';
+import { checkLayers, makeTop } from './disk-layers.ts';
 import { waitForEnd } from './end-process.ts';
-import { type GuestConnector, GuestLine } from './guest-line.ts';
+import { GuestLine } from './guest-line.ts';
 import { pauseMachine, type RunningMachine, resumeMachine, shutDownGuest } from './guest-power.ts';
 import { endingMs, type Machine } from './machine.ts';
-import type { QemuHost } from './probe-host.ts';
+import type { Drives } from './machine-drives.ts';
+import { machineFacts } from './machine-facts.ts';
+import { maxMemoryLayers } from './memory/index.ts';
+import {
+  adoptMemory,
+  checkMemory,
+  exportMemory,
+  type KeptLayer,
+  type KeptMemory,
+  keptMemory,
+  snapshotMemory,
+} from './memory-files.ts';
 import { type QmpRunState, queryRunState } from './qmp-commands.ts';
 import { recoverMachine } from './recover-machine.ts';
-import { readRunRecord } from './run-record.ts';
-import { diskSnapshotManifest } from './snapshot-manifest.ts';
-import { type DiskOwner, exportSnapshot, freezeDiskLive, freezeDiskOff } from './snapshot-vm.ts';
-import { sweep, tidy } from './sweep.ts';
-import type { VmPlaces } from './vm-places.ts';
-import { type DiskRecord, type VmRecord, writeVmRecord } from './vm-record.ts';
-
-/** What a VM needs of the backend that made it. */
-export interface QemuVmContext {
-  clock: Clock;
-  connector: GuestConnector;
-  bootTimeoutMs: number;
-  /** Finds out, or remembers, what this host has. @throws AlcoveError `BackendUnavailable` */
-  host(options?: BackendCallOptions): Promise<QemuHost>;
-  accelerator(request: CreateRequest, options?: BackendCallOptions): Promise<AcceleratorChoice>;
-  /** The VM is gone: its user id may be given to another. */
-  forget(vm: QemuVm): void;
-}
+import { readRunRecord, updateRunRecord } from './run-record.ts';
+import { assertMemoryFits, snapshotManifest } from './snapshot-manifest.ts';
+import { type DiskOwner, exportSnapshot, freezeDiskOff } from './snapshot-vm.ts';
+import { networkOf, type Origin, startMachine } from './start-machine.ts';
+import { machineIn, sweep, tidy } from './sweep.ts';
+import { type MachinePlaces, machinePlaces, type VmPlaces } from './vm-places.ts';
+import { type DiskRecord, type MemoryRecord, type VmRecord, writeVmRecord } from './vm-record.ts';
 
 /** One VM of the QEMU backend. See {@link BackendVm} for what each call promises. */
 export class QemuVm implements BackendVm, DiskOwner {
   readonly places: VmPlaces;
-  readonly #context: QemuVmContext;
+  readonly #context: QemuContext;
   readonly #request: CreateRequest;
   readonly #listeners = new Set<(reason: string) => void>();
   #record: VmRecord;
@@ -52,7 +54,7 @@ export class QemuVm implements BackendVm, DiskOwner {
   #clearing: Promise<void> = Promise.resolve();
   #console: ConsoleLog;
 
-  constructor(context: QemuVmContext, request: CreateRequest, places: VmPlaces, record: VmRecord) {
+  constructor(context: QemuContext, request: CreateRequest, places: VmPlaces, record: VmRecord) {
     this.#context = context;
     this.#request = request;
     this.#record = record;
@@ -66,14 +68,15 @@ export class QemuVm implements BackendVm, DiskOwner {
 
   /** For people and for `inspect`; `recover` needs none of it. */
   get handle(): BackendHandle {
-    const run = readRunRecord(this.places.runPath);
+    const run = readRunRecord(join(this.places.machineDir, 'run.json'));
     return {
-      version: 1,
-      uid: this.#record.uid,
+      version: 2,
       layers: this.#record.disk.layers.length,
+      memoryLayers: this.#record.memory?.layers.length ?? 0,
       ...(run && {
         pid: run.process?.pid,
-        accelerator: run.accelerator,
+        uid: run.uid,
+        accelerator: run.facts.accelerator,
         confinement: run.confinement,
       }),
     };
@@ -83,19 +86,19 @@ export class QemuVm implements BackendVm, DiskOwner {
     return this.#record.disk;
   }
 
-  get uid(): number | undefined {
-    return this.#record.uid ?? undefined;
+  async setDisk(disk: DiskRecord): Promise<void> {
+    await this.#setRecord({ disk });
   }
 
-  async setDisk(disk: DiskRecord): Promise<void> {
-    const record = { ...this.#record, disk };
+  async #setRecord(change: Partial<VmRecord>): Promise<void> {
+    const record = { ...this.#record, ...change };
     await writeVmRecord(this.places.recordPath, record);
     this.#record = record;
   }
 
   /** Takes charge of a machine that runs. */
   #attach(machine: Machine, console: ConsoleLog, channel: GuestChannel | undefined): void {
-    const line = new GuestLine(this.places.agentSocket, this.#context.connector, this.#context.clock);
+    const line = new GuestLine(machine.places.agentSocket, this.#context.connector, this.#context.clock);
     if (channel) line.adopt(channel);
     const running = { machine, line };
     this.#running = running;
@@ -110,15 +113,27 @@ export class QemuVm implements BackendVm, DiskOwner {
 
   /** Looks for its machine after a restart of the engine, and takes charge of it. */
   async recover(): Promise<void> {
-    const machine = await recoverMachine(this, this.#console, this.#context.clock);
-    if (machine) this.#attach(machine, this.#console, undefined);
+    const { clock, uids } = this.#context;
+    const places = this.#machinePlaces();
+    // Its memory was kept, or not yet used up: then what runs is what was left of a stop or of a start.
+    if (this.#record.memory && this.#record.memory.state !== 'used') {
+      await sweep(places, clock);
+      await this.#takeBackStart();
+      return;
+    }
+    const machine = await recoverMachine(this, places, this.#console, clock);
+    if (!machine) return;
+    const uid = readRunRecord(places.runPath)?.uid;
+    uids.hold(uid);
+    void machine.gone.then(() => uids.give(uid));
+    this.#attach(machine, this.#console, undefined);
   }
 
   async observe(): Promise<PhysicalState> {
     const running = this.#running;
     if (!running) {
       await this.#cleared();
-      return 'off';
+      return this.#record.memory?.state === 'kept' ? 'suspended' : 'off';
     }
     switch (await this.#runState(running.machine)) {
       case 'running':
@@ -144,58 +159,148 @@ export class QemuVm implements BackendVm, DiskOwner {
 
   async start(request: StartRequest, options: BackendCallOptions = {}): Promise<void> {
     await this.#cleared();
-    const { shape, image } = this.#request;
-    const [host, choice] = await Promise.all([
-      this.#context.host(options),
-      this.#context.accelerator(this.#request, options),
-      checkLayers(this.places.jail, this.disk),
-    ]);
-    const booted = await bootMachine(
-      {
-        host,
-        plan: {
-          qemu: host.qemu,
-          accelerator: choice.accelerator,
-          places: this.places,
-          shape,
-          imagePath: image.rootfsPath,
-          disk: this.disk,
-          mac: this.#record.mac,
-          dropTo: this.uid,
+    await this.#takeBackStart();
+    await checkLayers(this.places.disk, this.disk);
+    const kept = this.#record.memory?.state === 'kept' ? this.#record.memory : undefined;
+    const console = ConsoleLog.empty(this.places.consolePath);
+    try {
+      const origin = kept ? await this.#keptOrigin(kept) : await this.#templateOrigin(options);
+      const { machine, channel } = await startMachine(
+        this.#context,
+        {
+          what: `starting ${this.id}`,
+          places: machinePlaces(this.#context.stateDir, this.id, this.places.machineDir),
+          shape: this.#request.shape,
+          console,
+          origin,
+          drives: this.#drives(),
+          person: { ...request, network: networkOf(request, this.#request.shape, this.#record.mac) },
+          commit: () => this.#commitStart(origin),
         },
-        start: request,
-        clock: this.#context.clock,
-        connector: this.#context.connector,
-        timeoutMs: this.#context.bootTimeoutMs,
-      },
-      options,
-    ).catch((error: unknown) => {
+        options,
+      );
+      this.#attach(machine, console, channel);
+      if (kept) await this.#useUpMemory();
+    } catch (error) {
       this.#clearing = Promise.reject(error); // Whether all is gone is looked at once more by the next call.
       this.#clearing.catch(() => undefined);
+      await this.#takeBackStart();
       throw error;
-    });
-    this.#attach(booted.machine, booted.console, booted.channel);
+    }
+  }
+
+  #drives(): Drives {
+    return {
+      diskDir: this.places.disk,
+      disk: this.disk,
+      imagePath: this.#request.image.rootfsPath,
+    };
+  }
+
+  /** The template's memory, which becomes what later snapshots of this run build on. */
+  async #templateOrigin(options: BackendCallOptions): Promise<Origin> {
+    return { memory: await this.#context.templates.get(this.#request.shape, options), guest: 'new' };
+  }
+
+  /** Its own memory; from here on its disk has a top of its own, so that all of it can be taken back. */
+  async #keptOrigin(record: MemoryRecord): Promise<Origin> {
+    const { shape } = this.#request;
+    const [host, { accelerator }] = await Promise.all([
+      this.#context.host(),
+      this.#context.accelerator(shape),
+    ]);
+    const memory = keptMemory(this.places.memory, record);
+    assertMemoryFits(memory.facts, machineFacts(shape, accelerator, host.qemu));
+    await checkMemory(memory);
+    await freezeDiskOff(this);
+    return { memory, guest: 'sealed' };
+  }
+
+  /** Durable before the guest goes on: from then on the disk is no longer that of the memory. */
+  async #commitStart({ guest, memory }: Origin): Promise<void> {
+    const { disk } = this.#record;
+    const changed: DiskRecord = { ...disk, content: 'changed' };
+    if (guest === 'new') {
+      const record = await adoptMemory(this.places.memory, memory, 'layers');
+      await this.#setRecord({ disk: changed, memory: record });
+    } else if (this.#record.memory) {
+      await this.#setRecord({ disk: changed, memory: { ...this.#record.memory, state: 'trying' } });
+    }
+  }
+
+  async #useUpMemory(): Promise<void> {
+    if (!this.#record.memory) return;
+    await this.#setRecord({ memory: { ...this.#record.memory, state: 'used', device: null } });
+    await rm(join(this.places.memory, stateFile), { force: true });
+  }
+
+  /** After a start from kept memory that came to nothing: what its guest wrote is thrown away, and the memory fits the disk again. */
+  async #takeBackStart(): Promise<void> {
+    const { disk, memory } = this.#record;
+    if (memory?.state !== 'trying') return;
+    await makeTop(this.places.disk, disk, undefined);
+    await this.#setRecord({ memory: { ...memory, state: 'kept' } });
   }
 
   async stop(request: { graceMs: number; memory?: true }, options: BackendCallOptions = {}): Promise<void> {
-    if (request.memory)
-      throw new AlcoveError(
-        'Unsupported',
-        'keeping memory over a stop is not supported by this backend yet',
-        {
-          details: { capability: 'memorySnapshots' },
-        },
-      );
     const { signal } = options;
     if (signal?.aborted) throw cancelled(`stopping ${this.id}`, signal);
+    if (request.memory) return this.#suspend(options);
     const running = this.#running;
     this.#running = undefined;
     if (running) {
       // Without the guest's help it ends by force; what its disk then lacks is what no one had flushed.
-      await shutDownGuest(running, request.graceMs, this.#context.clock).catch(() => undefined);
+      await shutDownGuest(running, request.graceMs, this.#context.clock, this.#record.mac).catch(
+        () => undefined,
+      );
       this.#clear(running);
     }
     await this.#cleared();
+  }
+
+  async #suspend(options: BackendCallOptions): Promise<void> {
+    const running = this.#live();
+    const { memory } = this.#record;
+    const captured = await captureRunning(this.#context, running, {
+      ramBytes: this.#ramBytes,
+      spillPath: join(this.places.dir, 'capture.spill'),
+      afterwards: 'stands still',
+      ...options,
+    });
+    try {
+      await using pages = captured.memory;
+      if (!pages) throw new AlcoveError('Internal', `the memory of ${this.id} was not captured`);
+      const below = memory ? memory.layers.map(({ file, digest }) => this.#keptLayer(file, digest)) : [];
+      const kept = await pages.write(this.places.memory, below, options.signal);
+      await this.#context.at('capture.written');
+      // The guest stands still, its file systems flushed: the disk is that of the memory.
+      await this.#setRecord({ memory: await this.#nameMemory(kept) });
+      await this.#context.at('suspend.marked');
+    } catch (error) {
+      await captured.goOn();
+      throw error;
+    }
+    this.#running = undefined;
+    this.#clear(running);
+    await this.#cleared();
+  }
+
+  #keptLayer(file: string, digest: { sizeBytes: number; sha256: string }) {
+    return { path: join(this.places.memory, file), digest };
+  }
+
+  /** How the record names memory that was written into the VM's own directory. */
+  async #nameMemory({ layers, device, facts }: KeptMemory): Promise<MemoryRecord> {
+    return {
+      layers: layers.map(({ path, digest }) => ({ file: path.slice(this.places.memory.length + 1), digest })),
+      state: 'kept',
+      device: device.digest,
+      facts: { ...facts },
+    };
+  }
+
+  get #ramBytes(): number {
+    return this.#request.shape.memoryMiB * 2 ** 20;
   }
 
   async pause(options: BackendCallOptions = {}): Promise<void> {
@@ -203,41 +308,83 @@ export class QemuVm implements BackendVm, DiskOwner {
   }
 
   async resume(options: BackendCallOptions = {}): Promise<void> {
-    await resumeMachine(this.#live(), this.#context.clock, options.signal);
+    await resumeMachine(this.#live(), this.#context, this.#record.mac, options.signal);
   }
 
   async snapshot(
-    request: { dir: string; memory: 'include' | 'exclude' },
+    request: {
+      dir: string;
+      memory: 'include' | 'exclude';
+      parent?: { dir: string; manifest: SnapshotManifest };
+    },
     options: BackendCallOptions = {},
   ): Promise<SnapshotManifest> {
-    if (request.memory === 'include')
-      throw new AlcoveError('Unsupported', 'snapshots of memory are not supported by this backend yet', {
-        details: { capability: 'memorySnapshots' },
-      });
     const { signal } = options;
     const what = `the snapshot of ${this.id}`;
     if (signal?.aborted) throw cancelled(what, signal);
     const host = await this.#context.host(options);
     const running = this.#running;
-    options.onProgress?.('freezing the disk');
-    if (running) {
-      const { machine, line } = running;
-      const paused = (await queryRunState(machine.qmp)) === 'paused';
-      await freezeDiskLive(
-        this,
-        machine,
-        paused ? undefined : await line.channel(signal),
-        this.#context.clock,
-      );
-    } else {
-      await this.#cleared();
-      await freezeDiskOff(this);
-    }
-    options.onProgress?.('keeping the layers');
-    const files = await exportSnapshot(this, request.dir, signal).catch((error: unknown) => {
+    try {
+      const memory = running
+        ? await this.#snapshotRunning(running, request, options)
+        : await this.#snapshotOff(request.memory);
+      options.onProgress?.('keeping the layers');
+      const files = {
+        ...(await exportSnapshot(this, request.dir, signal)),
+        ...(memory && (await exportMemory(memory, request.dir))),
+      };
+      return snapshotManifest(this.#request, host.qemu.text, files, memory?.facts);
+    } catch (error) {
       throw signal?.aborted ? cancelled(what, signal) : error;
+    }
+  }
+
+  async #snapshotOff(memory: 'include' | 'exclude'): Promise<KeptMemory | undefined> {
+    await this.#cleared();
+    await this.#takeBackStart();
+    await freezeDiskOff(this);
+    const record = this.#record.memory;
+    if (memory === 'exclude' || record?.state !== 'kept') return undefined;
+    return keptMemory(this.places.memory, record);
+  }
+
+  /** @returns the memory, written into the snapshot's directory as far as it is new */
+  async #snapshotRunning(
+    running: RunningMachine,
+    request: {
+      dir: string;
+      memory: 'include' | 'exclude';
+      parent?: { dir: string; manifest: SnapshotManifest };
+    },
+    options: BackendCallOptions,
+  ): Promise<KeptMemory | undefined> {
+    options.onProgress?.('freezing the machine');
+    const captured = await captureRunning(this.#context, running, {
+      disk: this,
+      ramBytes: request.memory === 'include' ? this.#ramBytes : undefined,
+      spillPath: join(request.dir, 'capture.spill'),
+      afterwards: 'goes on',
+      ...options,
     });
-    return diskSnapshotManifest(this.#request, host.qemu.text, files);
+    if (!captured.memory) return undefined;
+    await using pages = captured.memory;
+    options.onProgress?.('writing what changed in memory');
+    const kept = await pages.write(request.dir, this.#layersBelow(request.parent), options.signal);
+    updateRunRecord(running.machine.places.runPath, { lastLayer: kept.layers.at(-1)?.digest.sha256 ?? null });
+    await this.#context.at('capture.written');
+    return kept;
+  }
+
+  /**
+   * What a snapshot's memory builds on: the snapshot before it when that was of this very run, so that only what changed since is
+   * written; else what the machine is mapped from.
+   */
+  #layersBelow(parent: { dir: string; manifest: SnapshotManifest } | undefined): readonly KeptLayer[] {
+    const own = this.#record.memory?.layers.map(({ file, digest }) => this.#keptLayer(file, digest)) ?? [];
+    const theirs = parent && snapshotMemory(parent.dir, parent.manifest)?.layers;
+    const { lastLayer } = readRunRecord(this.#machinePlaces().runPath) ?? {};
+    if (!theirs || theirs.at(-1)?.digest.sha256 !== lastLayer) return own;
+    return theirs.length < maxMemoryLayers ? theirs : own;
   }
 
   async destroy(): Promise<void> {
@@ -248,8 +395,7 @@ export class QemuVm implements BackendVm, DiskOwner {
       await running.machine.finish('kill').catch(() => undefined); // The sweep below tries again, and tells.
     }
     await this.#clearing.catch(() => undefined);
-    await sweep(this.places, this.#context.clock);
-    this.#context.forget(this);
+    await sweep(this.#machinePlaces(), this.#context.clock);
   }
 
   async guest(options: BackendCallOptions = {}): Promise<GuestChannel> {
@@ -284,12 +430,16 @@ export class QemuVm implements BackendVm, DiskOwner {
     throw new AlcoveError('GuestUnreachable', `${this.id} is not running`);
   }
 
+  #machinePlaces(): MachinePlaces {
+    return machineIn(this.#context.stateDir, this.places.machineDir, this.id);
+  }
+
   #clear({ machine, line }: RunningMachine): void {
     const clear = async () => {
-      const cgroups = readRunRecord(this.places.runPath)?.cgroups ?? [];
+      const cgroups = readRunRecord(machine.places.runPath)?.cgroups ?? [];
       await machine.finish();
       await line.close();
-      await tidy(this.places, cgroups, this.#context.clock);
+      await tidy(machine.places, cgroups, this.#context.clock);
     };
     this.#clearing = clear();
     this.#clearing.catch(() => undefined); // The next call looks at it, and tries again.
@@ -300,7 +450,7 @@ export class QemuVm implements BackendVm, DiskOwner {
     try {
       await this.#clearing;
     } catch {
-      await sweep(this.places, this.#context.clock);
+      await sweep(this.#machinePlaces(), this.#context.clock);
       this.#clearing = Promise.resolve();
     }
   }

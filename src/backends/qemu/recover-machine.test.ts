@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type Clock, identifyProcess, systemClock } from '../../host/index.ts';
 import { createQemuBackend } from './index.ts';
 import { writeRunRecord } from './run-record.ts';
-import { type VmPlaces, vmPlaces } from './vm-places.ts';
+import { type MachinePlaces, machinePlaces, type VmPlaces, vmPlaces } from './vm-places.ts';
 import { writeVmRecord } from './vm-record.ts';
 
 /** Deadlines are over 50 times as fast. */
@@ -20,7 +20,8 @@ const hurried: Clock = {
 };
 
 let stateDir: { root: string; runtimeDir: string; templatesDir: string; tmpDir: string };
-let places: VmPlaces;
+let vm: VmPlaces;
+let places: MachinePlaces;
 let process_: ChildProcess;
 const servers: Server[] = [];
 const sockets = new Set<Socket>();
@@ -30,7 +31,9 @@ beforeEach(async () => {
   const root = mkdtempSync(join(tmpdir(), 'alcove-recover-'));
   stateDir = { root, runtimeDir: join(root, 'run'), templatesDir: root, tmpDir: root };
   const dir = join(root, 'vm');
-  places = vmPlaces(stateDir, 'vm', dir);
+  vm = vmPlaces('vm', dir);
+  places = machinePlaces(stateDir, 'vm', vm.machineDir);
+  mkdirSync(vm.disk, { recursive: true });
   mkdirSync(places.jail, { recursive: true });
   mkdirSync(places.socketDir, { recursive: true });
   process_ = spawn(
@@ -53,13 +56,23 @@ beforeEach(async () => {
       { file: '1.qcow2', digest: null },
     ],
     top: 2,
-  };
-  await writeVmRecord(places.recordPath, { version: 1, uid: null, mac: '52:54:00:00:00:01', disk });
+    content: 'changed',
+  } as const;
+  await writeVmRecord(vm.recordPath, {
+    version: 2,
+    mac: '52:54:00:00:00:01',
+    disk: { ...disk, layers: [...disk.layers] },
+    memory: null,
+  });
   writeRunRecord(places.runPath, {
-    version: 1,
+    version: 2,
+    name: 'vm',
     phase: 'ready',
     process: identifyProcess(process_.pid ?? 0) ?? null,
-    accelerator: 'tcg',
+    uid: null,
+    facts: {},
+    identity: null,
+    lastLayer: null,
     cgroups: [],
     confinement: {},
   });
@@ -76,7 +89,7 @@ const recover = () => {
   const shape = { cpus: 1, memoryMiB: 256, diskMiB: 1, network: 'none', kernel, bootArgs: [] } as const;
   const image = { digest: 'sha256:0', rootfsPath: '' };
   const backend = createQemuBackend({ stateDir, clock: hurried });
-  return backend.recover({ id: 'vm', dir: places.dir, shape, image, handle: undefined });
+  return backend.recover({ id: 'vm', dir: vm.dir, shape, image, handle: undefined });
 };
 
 /** A monitor that answers what it is told to, and is silent on the rest. Like QEMU's, it hears one client at a time. */

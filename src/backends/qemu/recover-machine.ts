@@ -8,7 +8,8 @@ import { diskDevice, layerFile, layerNode } from './machine-args.ts';
 import { type QmpRunState, queryRunState, queryTopNode } from './qmp-commands.ts';
 import { readRunRecord } from './run-record.ts';
 import type { DiskOwner } from './snapshot-vm.ts';
-import { sweep, vmProcesses } from './sweep.ts';
+import { machineProcesses, sweep } from './sweep.ts';
+import type { MachinePlaces } from './vm-places.ts';
 
 /** For the monitor of a process that was left alone to answer. */
 const answerMs = 5000;
@@ -23,15 +24,15 @@ const answerMs = 5000;
  */
 export async function recoverMachine(
   owner: DiskOwner,
+  places: MachinePlaces,
   console: ConsoleLog,
   clock: Clock,
 ): Promise<Machine | undefined> {
-  const { places } = owner;
   const run = readRunRecord(places.runPath);
-  const [process, ...others] = vmProcesses(places);
+  const [process, ...others] = machineProcesses(places);
   if (process && others.length === 0 && run?.phase === 'ready') {
-    const machine = await connect(process, owner, console, clock);
-    const state = machine && (await stateOf(machine, owner, clock));
+    const machine = await connect(process, places, console, clock);
+    const state = machine && (await stateOf(machine, places, clock));
     if (machine && (state === 'running' || state === 'paused')) {
       try {
         await agreeOnTop(owner, machine);
@@ -50,7 +51,7 @@ export async function recoverMachine(
 /** @returns `undefined` when the process has ended, or nobody can ever connect to it again */
 async function connect(
   process: ProcessIdentity,
-  { places }: DiskOwner,
+  places: MachinePlaces,
   console: ConsoleLog,
   clock: Clock,
 ): Promise<Machine | undefined> {
@@ -58,14 +59,14 @@ async function connect(
     return await Machine.connect({ process, places, console, clock, timeoutMs: answerMs });
   } catch (cause) {
     if (!isAlive(process) || socketIsGone(cause)) return undefined;
-    throw silent(process, places.id, cause);
+    throw silent(process, places.name, cause);
   }
 }
 
 /** @returns `undefined` when the process has ended */
 async function stateOf(
   machine: Machine,
-  { places }: DiskOwner,
+  places: MachinePlaces,
   clock: Clock,
 ): Promise<QmpRunState | undefined> {
   try {
@@ -73,7 +74,7 @@ async function stateOf(
   } catch (cause) {
     if (await waitForEnd(machine.process, endingMs, clock)) return undefined;
     await machine.release();
-    throw silent(machine.process, places.id, cause);
+    throw silent(machine.process, places.name, cause);
   }
 }
 
@@ -107,5 +108,6 @@ async function agreeOnTop(owner: DiskOwner, machine: Machine): Promise<void> {
     .execute('blockdev-del', { 'node-name': `${layerNode(disk.top)}-file` })
     .catch(() => undefined);
   await owner.setDisk({ ...disk, layers: disk.layers.slice(0, -1), top: before });
-  await removeTop(places.jail, disk);
+  await removeTop(machine.places.jail, disk);
+  await removeTop(places.disk, disk);
 }

@@ -1,20 +1,29 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 
 const runSchema = z.object({
-  version: z.literal(1),
-  /** `starting`: the guest has not yet been set up; such a process is ended when found. */
-  phase: z.enum(['starting', 'ready']),
+  version: z.literal(2),
+  /** Of the machine: what its sockets, process and control groups are named after. */
+  name: z.string(),
+  /** `starting`: nobody can use it yet; such a process is ended when found. `spare`: it waits to be taken over. */
+  phase: z.enum(['starting', 'spare', 'ready']),
   /** Absent between the intent and the spawning. */
   process: z.object({ pid: z.number().int(), startTicks: z.string(), bootId: z.string() }).nullable(),
-  accelerator: z.enum(['kvm', 'tcg']),
+  /** Whom QEMU runs as when the engine is root. */
+  uid: z.number().int().nullable(),
+  /** What its memory can only be continued with; see `machine-facts.ts`. */
+  facts: z.record(z.string(), z.string()),
+  /** Who the guest was told it is, to tell it again after a pause. */
+  identity: z.object({ hostname: z.string(), machineId: z.string(), networked: z.boolean() }).nullable(),
+  /** Digest of the highest memory layer of the last snapshot that was taken of this run. */
+  lastLayer: z.string().nullable(),
   /** Directories of its control groups. */
   cgroups: z.array(z.string()),
   /** Which confinement is in force, in words for people. */
   confinement: z.record(z.string(), z.string()),
 });
 
-/** What runs for a VM: `run.json` in its directory. Survives the engine, and means nothing after a host boot: not synced. */
+/** What runs in a machine's directory: `run.json`. Survives the engine, and means nothing after a host boot: not synced. */
 export type RunRecord = Readonly<z.infer<typeof runSchema>>;
 
 export function writeRunRecord(path: string, record: RunRecord): void {
@@ -31,6 +40,7 @@ export function readRunRecord(path: string): RunRecord | undefined {
   }
 }
 
-export function removeRunRecord(path: string): void {
-  rmSync(path, { force: true });
+export function updateRunRecord(path: string, change: Partial<RunRecord>): void {
+  const record = readRunRecord(path);
+  if (record) writeRunRecord(path, { ...record, ...change });
 }

@@ -1,10 +1,10 @@
 import { AlcoveError } from '../../errors.ts';
-import type { GuestChannel } from '../../guest/index.ts';
-import type { Clock } from '../../host/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
 import { exportLayers, makeTop, maxLayers, removeTop, topIsEmpty, withNewTop } from './disk-layers.ts';
 import type { Machine } from './machine.ts';
 import { layerNode, layerNodes } from './machine-args.ts';
+import { linkTop } from './machine-drives.ts';
+import { readRunRecord } from './run-record.ts';
 import type { VmPlaces } from './vm-places.ts';
 import type { DiskRecord } from './vm-record.ts';
 
@@ -12,84 +12,75 @@ import type { DiskRecord } from './vm-record.ts';
 export interface DiskOwner {
   readonly places: VmPlaces;
   readonly disk: DiskRecord;
-  /** Whom the writable layer belongs to. */
-  readonly uid: number | undefined;
   /** Makes another description of the disk durable, and this object's. */
   setDisk(disk: DiskRecord): Promise<void>;
 }
 
-/** How long the guest may stay frozen before it thaws by itself; a capture that took longer is thrown away. */
-const freezeMs = 20_000;
-
 /** Freezes the disk of a machine that is off: its top becomes a lower layer, unless nothing was written to it. */
 export async function freezeDiskOff(owner: DiskOwner): Promise<void> {
-  const { disk, places, uid } = owner;
-  if (await topIsEmpty(places.jail, disk)) return;
+  const { disk, places } = owner;
+  if (await topIsEmpty(places.disk, disk)) return;
   assertDepth(owner);
   const next = withNewTop(disk);
-  await makeTop(places.jail, next, uid);
+  await makeTop(places.disk, next, undefined);
   await owner.setDisk(next);
+}
+
+/** A new top that a running machine is about to change to. */
+export interface PreparedDiskFreeze {
+  /** Changes to it, in under a millisecond; what was written until now never changes again. */
+  freeze(): Promise<void>;
+  /** Takes it away again, when the machine did not change to it. */
+  undo(): Promise<void>;
 }
 
 /**
- * Freezes the disk of a machine that runs, at one instant: the new top is prepared beside the running guest, which then only
- * stands still, its file systems flushed, while QEMU changes from one open file to the other (under a millisecond).
+ * Makes a new top beside a running guest, so that the guest has to stand still only while QEMU changes from one open file to the
+ * other.
  *
  * The new chain is made durable first. Should everything die before the change, a new top that is empty reads
  * the same as none.
- *
- * @param guest the guest to freeze; `undefined` of a paused machine, whose file systems were frozen before it was paused
  */
-export async function freezeDiskLive(
-  owner: DiskOwner,
-  machine: Machine,
-  guest: GuestChannel | undefined,
-  clock: Clock,
-): Promise<void> {
-  const { disk, places, uid } = owner;
+export async function prepareDiskFreeze(owner: DiskOwner, machine: Machine): Promise<PreparedDiskFreeze> {
+  const { disk, places } = owner;
+  const { qmp, places: machinePlaces } = machine;
   assertDepth(owner);
   const next = withNewTop(disk);
-  const overlay = layerNode(next.top);
-  await makeTop(places.jail, next, uid);
+  const undo = () => undoTop(owner, disk, next, machine);
+  await makeTop(places.disk, next, readRunRecord(machinePlaces.runPath)?.uid ?? undefined);
   await owner.setDisk(next);
   try {
-    for (const node of layerNodes(next.top, null, 'writable'))
-      await machine.qmp.execute('blockdev-add', { ...node });
-    const change = () => machine.qmp.execute('blockdev-snapshot', { node: layerNode(disk.top), overlay });
-    await (guest ? whileFrozen(guest, clock, change) : change());
+    await linkTop(machinePlaces.jail, places.disk, next);
+    for (const node of layerNodes(next.top, null, 'writable')) await qmp.execute('blockdev-add', { ...node });
   } catch (error) {
-    await undo(owner, disk, next, machine);
+    await undo();
     throw error;
   }
-}
-
-async function whileFrozen(guest: GuestChannel, clock: Clock, work: () => Promise<unknown>): Promise<void> {
-  const before = clock.monotonic();
-  try {
-    await guest.freeze({ maxMs: freezeMs });
-    await work();
-    if (clock.monotonic() - before >= freezeMs)
-      throw new AlcoveError(
-        'GuestUnreachable',
-        'the guest did not stand still for long enough to be captured',
-      );
-  } finally {
-    // Whatever happened, and also when it is not known whether it froze. A guest that cannot be told thaws by itself.
-    await guest.thaw().catch(() => undefined);
-  }
+  return {
+    async freeze() {
+      await qmp.execute('blockdev-snapshot', { node: layerNode(disk.top), overlay: layerNode(next.top) });
+    },
+    undo,
+  };
 }
 
 /** Takes a new top away again that QEMU did not change to; one that it did change to stays, and is as good. */
-async function undo(owner: DiskOwner, before: DiskRecord, next: DiskRecord, machine: Machine): Promise<void> {
+async function undoTop(
+  owner: DiskOwner,
+  before: DiskRecord,
+  next: DiskRecord,
+  { places, qmp }: Machine,
+): Promise<void> {
   const name = layerNode(next.top);
   try {
-    await machine.qmp.execute('blockdev-del', { 'node-name': name });
-    await machine.qmp.execute('blockdev-del', { 'node-name': `${name}-file` });
+    await qmp.execute('blockdev-del', { 'node-name': name });
+    await qmp.execute('blockdev-del', { 'node-name': `${name}-file` });
   } catch {
     return; // In use, or QEMU is gone: what is on record is true then, or reads the same.
   }
   await owner.setDisk(before);
-  await removeTop(owner.places.jail, next);
+  await removeTop(places.jail, next);
+  await removeTop(owner.places.disk, next);
 }
 
 /** Puts the frozen layers into the snapshot's directory; the digests that this brings are kept for the next time. */
@@ -98,7 +89,7 @@ export async function exportSnapshot(
   dir: string,
   signal?: AbortSignal,
 ): Promise<SnapshotManifest['files']> {
-  const { layers, files } = await exportLayers(owner.places.jail, owner.disk, dir, signal);
+  const { layers, files } = await exportLayers(owner.places.disk, owner.disk, dir, signal);
   await owner.setDisk({ ...owner.disk, layers });
   return files;
 }

@@ -3,13 +3,13 @@ import type { CgroupPlaces } from './cgroup-places.ts';
 import type { MachinePlan } from './machine-args.ts';
 import type { QemuHost } from './probe-host.ts';
 import { describeLimits, limitedCommand } from './spawn-qemu.ts';
-import { vmPlaces } from './vm-places.ts';
+import { machinePlaces } from './vm-places.ts';
 
 const uids = { base: 1_900_000_000, count: 4096 };
 const plan: MachinePlan = {
   qemu: { text: '7.2.22', major: 7, minor: 2, qboot: true },
   accelerator: 'tcg',
-  places: vmPlaces({ root: '/s', runtimeDir: '/run/alcove/0123456789ab' }, 'web', '/s/vms/web'),
+  places: machinePlaces({ root: '/s', runtimeDir: '/run/alcove/0123456789ab' }, 'web', '/s/vms/web/machine'),
   shape: {
     cpus: 1,
     memoryMiB: 256,
@@ -18,9 +18,9 @@ const plan: MachinePlan = {
     kernel: { kernelPath: '/k', kernelDigest: '', initramfsPath: '/i', initramfsDigest: '', release: '' },
     bootArgs: [],
   },
-  imagePath: '/images/a.squashfs',
-  disk: { virtualBytes: 1 << 30, layers: [], top: 0 },
-  mac: '52:54:00:01:02:03',
+  ram: 'private',
+  begin: 'incoming',
+  disk: { virtualBytes: 1 << 30, layers: [], top: 0, content: 'as-image' },
   dropTo: uids.base,
 };
 const v2: CgroupPlaces = { kind: 'v2', parent: '/sys/fs/cgroup' };

@@ -1,14 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { AlcoveError } from '../../errors.ts';
 import { identifyProcess, type ProcessIdentity, toolMissing, toolPath } from '../../host/index.ts';
 import { cgroupFiles, joinCgroups, makeCgroups } from './cgroup-limits.ts';
 import { type CgroupPlaces, type LimitController, limitControllers } from './cgroup-places.ts';
 import { type MachinePlan, machineArgs, translationMiB } from './machine-args.ts';
+import { machineFacts } from './machine-facts.ts';
 import type { QemuHost } from './probe-host.ts';
 import { lastLogLines, openLog } from './qemu-log.ts';
-import { writeRunRecord } from './run-record.ts';
+import { type RunRecord, writeRunRecord } from './run-record.ts';
 import { MiB } from './sizes.ts';
+import type { MachinePlaces } from './vm-places.ts';
 
 /** A process that was started here, so that its end is told with a cause. */
 export interface SpawnedQemu {
@@ -37,24 +39,38 @@ export function processLimits(plan: MachinePlan) {
   };
 }
 
+/** Makes the directory of a machine that is about to be, in place of one that was. */
+export function makeMachineDir({ dir, jail }: MachinePlaces): void {
+  rmSync(dir, { recursive: true, force: true });
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  mkdirSync(jail);
+  // Searchable for the machine's user, writable for nobody but the engine.
+  chmodSync(jail, 0o711);
+}
+
 /**
  * Starts QEMU in a session of its own, so that it outlives the engine, inside its control groups. The intent is on disk before
  * the process exists: whatever is there after a crash is found again.
  *
+ * @param statePath of the device state that `loadState` will be asked for
  * @throws AlcoveError `ToolMissing`, `BackendUnavailable` when control groups that the probe found do not take it
  */
-export async function spawnQemu(host: QemuHost, plan: MachinePlan): Promise<SpawnedQemu> {
+export async function spawnQemu(host: QemuHost, plan: MachinePlan, statePath?: string): Promise<SpawnedQemu> {
   const { places } = plan;
   const groups = cgroupFiles(host.cgroups, places.cgroupName, processLimits(plan));
   const cgroups = [...groups.keys()];
-  const record = {
-    version: 1,
+  const record: RunRecord = {
+    version: 2,
+    name: places.name,
     phase: 'starting',
     process: null,
-    accelerator: plan.accelerator,
+    uid: plan.dropTo ?? null,
+    facts: machineFacts(plan.shape, plan.accelerator, plan.qemu),
+    identity: null,
+    lastLayer: null,
     cgroups,
     confinement: describeConfinement(host, plan),
-  } as const;
+  };
   writeRunRecord(places.runPath, record);
   rmSync(places.socketDir, { recursive: true, force: true });
   mkdirSync(places.socketDir, { recursive: true, mode: 0o700 });
@@ -62,16 +78,18 @@ export async function spawnQemu(host: QemuHost, plan: MachinePlan): Promise<Spaw
 
   const [program, args] = limitedCommand(host, plan);
   const log = openLog(places.logPath);
+  const files = [log];
   let child: ChildProcess;
   try {
+    if (statePath !== undefined) files.push(openSync(statePath, 'r'));
     child = spawn(program, args, {
       cwd: places.jail,
       env: { PATH: toolPath(), LC_ALL: 'C' },
       detached: true,
-      stdio: ['ignore', log, log],
+      stdio: ['ignore', log, log, ...files.slice(1)],
     });
   } finally {
-    closeSync(log);
+    for (const file of files) closeSync(file);
   }
   const exit = watchExit(child);
   const { pid } = child;

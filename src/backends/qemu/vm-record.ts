@@ -3,17 +3,31 @@ import { z } from 'zod';
 import { AlcoveError } from '../../errors.ts';
 import { writeFileDurably } from '../../store/index.ts';
 
+const digestSchema = z.object({ sizeBytes: z.number().int(), sha256: z.string() });
+
 const layerSchema = z.object({
-  /** Name in the VM's jail. */
+  /** Name in the directory of the disk. */
   file: z.string().regex(/^\d+\.qcow2$/),
   /** Known once a snapshot needed it; a layer below the top never changes again. */
-  digest: z.object({ sizeBytes: z.number().int(), sha256: z.string() }).nullable(),
+  digest: digestSchema.nullable(),
+});
+
+const memorySchema = z.object({
+  /** What the machine's RAM is mapped from, lowest first; names in the directory of the memory. */
+  layers: z.array(z.object({ file: z.string().regex(/^\d+\.pages$/), digest: digestSchema })),
+  /**
+   * `kept`: the next start goes on from here. `trying`: one is doing so, and can still be taken back. `used`: the machine has gone on
+   * since, and the disk with it; the layers are what its RAM is mapped from.
+   */
+  state: z.enum(['kept', 'trying', 'used']),
+  /** Of the file beside the layers that holds everything else, while it is kept. */
+  device: digestSchema.nullable(),
+  /** See `machine-facts.ts`. */
+  facts: z.record(z.string(), z.string()),
 });
 
 const recordSchema = z.object({
-  version: z.literal(1),
-  /** Whom QEMU runs as when the engine is root. */
-  uid: z.number().int().nullable(),
+  version: z.literal(2),
   mac: z.string(),
   disk: z.object({
     virtualBytes: z.number().int(),
@@ -21,12 +35,18 @@ const recordSchema = z.object({
     layers: z.array(layerSchema),
     /** The layer that is written. */
     top: z.number().int(),
+    /** `as-image`: made from an image, and nothing was ever started on it. */
+    content: z.enum(['as-image', 'changed']),
   }),
+  memory: memorySchema.nullable(),
 });
 
 /** A disk: the writable layer over layers that never change. */
 export type DiskRecord = Readonly<z.infer<typeof recordSchema>['disk']>;
 export type LayerRecord = Readonly<z.infer<typeof layerSchema>>;
+/** RAM, as it is kept. */
+export type MemoryRecord = Readonly<z.infer<typeof memorySchema>>;
+export type FileDigest = Readonly<z.infer<typeof digestSchema>>;
 /** What a VM is, beyond what the runtime gives at every call: `vm.json` in its directory. */
 export type VmRecord = Readonly<z.infer<typeof recordSchema>>;
 

@@ -1,0 +1,132 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { storageError } from '../../store/index.ts';
+import { keepDeviceState, makeStateFile, saveDeviceState, stateFile } from './device-state.ts';
+import { digestFile } from './digest-file.ts';
+import type { Machine } from './machine.ts';
+import {
+  differingFrom,
+  maxMemoryLayers,
+  mergeLayers,
+  openLayers,
+  type PageRuns,
+  prepareCapture,
+  writeMemoryLayer,
+} from './memory/index.ts';
+import { type KeptLayer, type KeptMemory, pagesFile } from './memory-files.ts';
+import { prepareRamDump } from './ram-dump.ts';
+import { readRunRecord } from './run-record.ts';
+
+/** Tells in a snapshot's record how its RAM was read; nothing depends on it. */
+export const captureFact = 'capture';
+
+/** What is captured of a machine at one instant and written down after it. */
+export interface CapturedMemory extends AsyncDisposable {
+  /**
+   * Writes a layer of what differs from `below`, and the device state, into `dir`; both synced.
+   *
+   * @param below layers that this machine's memory builds on, lowest first: those it is mapped from, and possibly those of a later
+   * snapshot of the same run
+   */
+  write(dir: string, below: readonly KeptLayer[], signal?: AbortSignal): Promise<KeptMemory>;
+}
+
+/** Everything is ready; `take` is called while the machine stands still. */
+export interface PreparedMemoryCapture extends AsyncDisposable {
+  take(): Promise<CapturedMemory>;
+}
+
+/** Makes ready to capture a machine's memory: everything for which it need not stand still. */
+export async function prepareMemoryCapture(
+  machine: Machine,
+  ramBytes: number,
+  spillPath: string,
+): Promise<PreparedMemoryCapture> {
+  const { places, process, qmp } = machine;
+  const run = readRunRecord(places.runPath);
+  const uid = run?.uid ?? undefined;
+  const capture = (how: 'changed' | 'whole', pages: PageRuns & AsyncDisposable) =>
+    new Capture(places.jail, { ...run?.facts, [captureFact]: how }, ramBytes, pages);
+  await makeStateFile(places.jail, uid);
+  const prepared = prepareCapture({ pid: process.pid, ramPath: places.ramPath, ramBytes, spillPath });
+  if (prepared.kind === 'refused') {
+    const dump = await prepareRamDump(machine, uid, ramBytes);
+    return {
+      async take() {
+        await saveDeviceState(qmp);
+        return capture('whole', await dump.take());
+      },
+      [Symbol.asyncDispose]: () => dump[Symbol.asyncDispose](),
+    };
+  }
+  prepared.takeMemory();
+  return {
+    async take() {
+      await saveDeviceState(qmp);
+      return capture('changed', prepared.capture());
+    },
+    async [Symbol.asyncDispose]() {
+      prepared[Symbol.dispose]();
+    },
+  };
+}
+
+class Capture implements CapturedMemory {
+  readonly #jail: string;
+  readonly #facts: Readonly<Record<string, string>>;
+  readonly #ramBytes: number;
+  readonly #pages: PageRuns & AsyncDisposable;
+
+  constructor(
+    jail: string,
+    facts: Readonly<Record<string, string>>,
+    ramBytes: number,
+    pages: PageRuns & AsyncDisposable,
+  ) {
+    this.#jail = jail;
+    this.#facts = facts;
+    this.#ramBytes = ramBytes;
+    this.#pages = pages;
+  }
+
+  async write(dir: string, below: readonly KeptLayer[], signal?: AbortSignal): Promise<KeptMemory> {
+    const path = join(dir, pagesFile(below.length));
+    try {
+      await rm(path, { force: true });
+      await keepDeviceState(this.#jail, join(dir, stateFile));
+    } catch (error) {
+      throw storageError(dir, error);
+    }
+    await using open = await openLayers(
+      below.map((layer) => layer.path),
+      this.#ramBytes,
+    );
+    const digest = await writeMemoryLayer(path, {
+      ramBytes: this.#ramBytes,
+      pages: differingFrom(this.#pages, open.layers),
+      ...(signal && { signal }),
+    });
+    const layers = [...below, { path, digest }];
+    const device = { path: join(dir, stateFile), digest: await digestFile(join(dir, stateFile)) };
+    return { layers: await this.#bounded(layers, dir, signal), device, facts: this.#facts };
+  }
+
+  /** Keeps a stack from getting so high that going on from it takes longer: one layer takes the place of all. */
+  async #bounded(layers: KeptLayer[], dir: string, signal?: AbortSignal): Promise<KeptLayer[]> {
+    if (layers.length <= maxMemoryLayers) return layers;
+    const path = join(dir, 'merged.pages');
+    await using open = await openLayers(
+      layers.map((layer) => layer.path),
+      this.#ramBytes,
+    );
+    const [first, ...rest] = open.layers;
+    if (!first) return layers;
+    const digest = await mergeLayers([first, ...rest], path, signal ? { signal } : {});
+    await rm(layers.at(-1)?.path ?? path, { force: true });
+    return [{ path, digest }];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#pages[Symbol.asyncDispose]();
+  }
+}
