@@ -28,6 +28,23 @@ export class Calls {
     }
   }
 
+  /**
+   * A call that gives its result piece by piece. Closing does not wait for its reader, who may never come back: the next piece it asks
+   * for is an error.
+   */
+  async *stream<T>(
+    options: BackendCallOptions,
+    work: (call: BackendCallOptions) => AsyncIterable<T>,
+  ): AsyncGenerator<T, void, undefined> {
+    this.requireOpen();
+    const closing = this.#closing.signal;
+    const { signal, onProgress } = options;
+    yield* work({
+      signal: signal ? AbortSignal.any([signal, closing]) : closing,
+      ...(onProgress && { onProgress }),
+    });
+  }
+
   /** @throws AlcoveError `Cancelled` once the runtime is closed */
   requireOpen(): void {
     this.#closing.signal.throwIfAborted();

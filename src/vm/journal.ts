@@ -1,7 +1,10 @@
 import type { StatementSync } from 'node:sqlite';
 import type { Database } from '../store/index.ts';
 
-/** Calls that leave an intent behind until what they changed is recorded. `remove-snapshot` names its snapshot by uid. */
+/**
+ * Calls that leave an intent behind until what they changed is recorded. `remove-snapshot` and `import` name their snapshot by uid, and
+ * are no concern of the VM whose id it has.
+ */
 export type JournalOp =
   | 'create'
   | 'start'
@@ -10,7 +13,8 @@ export type JournalOp =
   | 'resume'
   | 'snapshot'
   | 'destroy'
-  | 'remove-snapshot';
+  | 'remove-snapshot'
+  | 'import';
 
 export interface Intent {
   op: JournalOp;
@@ -42,7 +46,7 @@ export class Journal {
     this.#delete = database.prepare('DELETE FROM vm_journal WHERE seq = ?');
     this.#all = database.prepare('SELECT * FROM vm_journal ORDER BY seq');
     this.#ofVm = database.prepare(
-      "SELECT * FROM vm_journal WHERE vm_id = ? AND op <> 'remove-snapshot' ORDER BY seq",
+      "SELECT * FROM vm_journal WHERE vm_id = ? AND op NOT IN ('remove-snapshot', 'import') ORDER BY seq",
     );
   }
 
@@ -66,7 +70,7 @@ export class Journal {
     return this.#all.all().map(readEntry);
   }
 
-  /** Work on this VM that was cut short; snapshots that are being removed are not its concern. */
+  /** Work on this VM that was cut short; snapshots that are being removed or imported are not its concern. */
   entriesOf(vmId: string): JournalEntry[] {
     return this.#ofVm.all(vmId).map(readEntry);
   }

@@ -28,6 +28,8 @@ export async function createVm(
     const image = await context.images.resolve(checked.image, imageOptions);
     using _inUse = context.pins.hold(image.digest);
     const kernel = await context.kernels.resolve(checked.kernel, imageOptions);
+    using _kernel = context.pins.hold(kernel.kernelDigest);
+    using _initramfs = context.pins.hold(kernel.initramfsDigest);
     const { cpus, memoryMiB, diskMiB, network, bootArgs } = checked;
     const blueprint: VmBlueprint = {
       image: { reference: checked.image, digest: image.digest },

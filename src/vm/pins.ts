@@ -1,8 +1,11 @@
-/** What calls under way need and no row says yet: snapshots being restored or built on, images of VMs being made. */
+/**
+ * What calls under way need and no row says yet: snapshots being restored, exported or built on, images and kernels of VMs and
+ * snapshots being made.
+ */
 export class Pins {
   readonly #counts = new Map<string, number>();
 
-  /** Holds a snapshot's uid or an image's digest until disposed. */
+  /** Holds a snapshot's uid, or the digest of an image, kernel or initramfs, until disposed. */
   hold(name: string): Disposable {
     this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
     let held = true;
@@ -15,6 +18,11 @@ export class Pins {
         else this.#counts.delete(name);
       },
     };
+  }
+
+  /** How many hold it. */
+  countOf(name: string): number {
+    return this.#counts.get(name) ?? 0;
   }
 
   has(name: string): boolean {

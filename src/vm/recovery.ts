@@ -4,6 +4,7 @@ import { isAlcoveError } from '../errors.ts';
 import { syncPath } from '../store/index.ts';
 import { snapshotRef } from './ids.ts';
 import type { JournalEntry } from './journal.ts';
+import { finishImports } from './portable/index.ts';
 import { reconcileVm } from './reconcile-vm.ts';
 import { neededBy, removeUnneededSnapshots } from './remove-snapshot.ts';
 import { type RuntimeContext, snapshotDir, vmDir } from './runtime-context.ts';
@@ -31,6 +32,7 @@ export async function recoverVms(context: RuntimeContext): Promise<string[]> {
     ...(await recoverLostVms(context, records, entries)),
     ...(await recoverActiveVms(context, entries)),
     ...(await finishSnapshotRemovals(context, entries)),
+    ...(await finishImports(context, entries)),
     ...(await removeStrays(context)),
     ...(await findLostSnapshots(context)),
   ];
@@ -91,7 +93,7 @@ async function recoverActiveVms(
   entries: readonly JournalEntry[],
 ): Promise<string[]> {
   const unfinished = Map.groupBy(
-    entries.filter(({ op }) => op !== 'create' && op !== 'remove-snapshot'),
+    entries.filter(({ op }) => op !== 'create' && op !== 'remove-snapshot' && op !== 'import'),
     ({ vmId }) => vmId,
   );
   const active = context.vms

@@ -94,15 +94,15 @@ export class SnapshotRecords {
    *
    * @throws AlcoveError `SnapshotAlreadyExists`
    */
-  requireFree(vmId: string, id: string): void {
+  requireFree(vmId: string, id: string, remedy?: string): void {
     const there = this.find(vmId, id);
     if (!there) return;
     const ref = snapshotRef(vmId, id);
+    const isLost = `It is not listed, because its files are damaged. Remove it: alcove snapshot rm ${ref}`;
+    const help = there.lifetime === 'lost' ? isLost : remedy;
     throw new AlcoveError('SnapshotAlreadyExists', `there is a snapshot ${ref} already`, {
       details: { ref },
-      ...(there.lifetime === 'lost' && {
-        remedy: `It is not listed, because its files are damaged. Remove it with \`alcove snapshot rm ${ref}\`, or choose another id.`,
-      }),
+      ...(help !== undefined && { remedy: help }),
     });
   }
 

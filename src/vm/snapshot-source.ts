@@ -24,7 +24,7 @@ export function listedSnapshots(context: RuntimeContext, vmId?: string): Snapsho
 }
 
 /**
- * Finds a snapshot and keeps it from being removed while `work` uses it. Of one whose files are lost it says what is missing.
+ * Finds a snapshot and keeps it from being removed while `work` uses it.
  *
  * @throws AlcoveError `SnapshotNotFound`, `SnapshotCorrupt`, `InvalidInput`
  */
@@ -35,11 +35,15 @@ export async function usingSnapshot<T>(
 ): Promise<T> {
   const record = findSnapshot(context, ref);
   using _held = context.pins.hold(record.uid);
-  if (record.lifetime === 'lost') {
-    const { manifest, uid, vmId, id } = record;
-    await statSnapshotFiles({ dir: snapshotDir(context, uid), manifest, ref: snapshotRef(vmId, id) });
-  }
+  await requireFiles(context, record);
   return await work(record);
+}
+
+/** Says of a snapshot that is not listed, because its files are lost, what is missing. @throws AlcoveError `SnapshotCorrupt` */
+export async function requireFiles(context: RuntimeContext, record: SnapshotRecord): Promise<void> {
+  const { lifetime, manifest, uid, vmId, id } = record;
+  if (lifetime !== 'lost') return;
+  await statSnapshotFiles({ dir: snapshotDir(context, uid), manifest, ref: snapshotRef(vmId, id) });
 }
 
 /** A snapshot and the ancestors whose files it builds on, newest first. @throws AlcoveError `SnapshotCorrupt` when one is gone */

@@ -12,17 +12,14 @@ import { Calls } from './calls.ts';
 import { destroyVm } from './destroy-vm.ts';
 import { type ForkOptions, forkVm } from './fork-vm.ts';
 import { attachCommand, reachGuest, readConsole, spawnCommand } from './guest-access.ts';
-import { parseSnapshotRef } from './ids.ts';
 import { pauseVm, resumeVm, type StopOptions, startVm, stopVm } from './lifecycle.ts';
 import { createVm, restoreVm } from './make-vm.ts';
-import { removeSnapshot } from './remove-snapshot.ts';
 import type { RuntimeContext } from './runtime-context.ts';
+import { SnapshotCalls } from './snapshot-calls.ts';
 import { snapshotInfo } from './snapshot-info.ts';
-import { listedSnapshots, usingSnapshot } from './snapshot-source.ts';
 import type { SpareInfo, WarmSpec, WarmStats } from './spares/index.ts';
 import { newSnapshotUid, type SnapshotOptions, takeSnapshot } from './take-snapshot.ts';
 import { vmNotFound } from './transitions.ts';
-import { verifySnapshot } from './verify-snapshot.ts';
 import type { ForkResult, RestoreSpec, SnapshotInfo, SnapshotRef, VmInfo, VmSpec } from './vm.ts';
 import { vmInfo } from './vm-info.ts';
 
@@ -33,6 +30,7 @@ import { vmInfo } from './vm-info.ts';
 export class VmRuntime implements AsyncDisposable {
   /** What was mended at open, in sentences for people. */
   readonly mended: readonly string[];
+  readonly snapshots: SnapshotCalls;
   readonly #context: RuntimeContext;
   readonly #retentionMs: number;
   readonly #calls = new Calls();
@@ -40,6 +38,7 @@ export class VmRuntime implements AsyncDisposable {
   /** Use `openVmRuntime`. */
   constructor(context: RuntimeContext, mended: readonly string[], retentionMs: number) {
     this.#context = context;
+    this.snapshots = new SnapshotCalls(context, this.#calls);
     this.mended = mended;
     this.#retentionMs = retentionMs;
   }
@@ -129,40 +128,6 @@ export class VmRuntime implements AsyncDisposable {
       .filter(({ labels }) => wanted.every(([key, value]) => labels[key] === value))
       .map((record) => this.#info(record));
   }
-
-  readonly snapshots = {
-    /**
-     * In creation order.
-     *
-     * @param options.vmId those of the VM that has this id now; when none has it, of those that had it
-     */
-    list: async (options: { vmId?: string } = {}): Promise<SnapshotInfo[]> => {
-      const listed: SnapshotInfo[] = [];
-      for (const record of listedSnapshots(this.#context, options.vmId))
-        listed.push(await snapshotInfo(this.#context, record));
-      return listed;
-    },
-    get: async (ref: SnapshotRef): Promise<SnapshotInfo | undefined> => {
-      const { vmId, id } = parseSnapshotRef(ref);
-      const record = this.#context.snapshots.find(vmId, id);
-      return record && record.lifetime !== 'lost' ? snapshotInfo(this.#context, record) : undefined;
-    },
-    /** One whose files are damaged goes, too. @throws AlcoveError `SnapshotNotFound`, `SnapshotInUse` */
-    remove: async (ref: SnapshotRef): Promise<void> =>
-      this.#calls.run({}, () => removeSnapshot(this.#context, ref)),
-    /**
-     * Reads all bytes of a snapshot, and of what it builds on, and compares them with what was recorded.
-     *
-     * @throws AlcoveError `SnapshotCorrupt`, which names the file; `SnapshotNotFound`, `Cancelled`
-     */
-    verify: async (ref: SnapshotRef, options: BackendCallOptions = {}): Promise<SnapshotInfo> =>
-      this.#calls.run(options, (call) =>
-        usingSnapshot(this.#context, ref, async (record) => {
-          await verifySnapshot(this.#context, record, call);
-          return snapshotInfo(this.#context, record);
-        }),
-      ),
-  };
 
   /** Machines made ahead of need: the next start that one of them fits takes it. */
   readonly warm = {

@@ -40,9 +40,19 @@ const bootArg = z
   .refine((arg) => ![...arg].some((c) => c < ' ' || c === '\x7f'), 'must have no control characters');
 const count = z.int('must be a whole number');
 
+/** Environment variables. */
+export const environmentSchema = z.record(name, variable);
+/** Arguments for the kernel. */
+export const bootArgsSchema = z
+  .array(bootArg)
+  .refine(
+    (args) => args.join(' ').length <= maximumBootArgsLength,
+    `must have at most ${maximumBootArgsLength} characters together`,
+  );
+
 const restoreFields = {
   id: id.optional(),
-  env: z.record(name, variable).optional(),
+  env: environmentSchema.optional(),
   labels: z.record(name, label).optional(),
 };
 
@@ -65,13 +75,7 @@ const vmSchema = z.strictObject({
   kernel: hostPath.optional(),
   modules: hostPath.optional(),
   initramfs: hostPath.optional(),
-  bootArgs: z
-    .array(bootArg)
-    .refine(
-      (args) => args.join(' ').length <= maximumBootArgsLength,
-      `must have at most ${maximumBootArgsLength} characters together`,
-    )
-    .optional(),
+  bootArgs: bootArgsSchema.optional(),
 });
 
 /** A spec with every default in its place. */

@@ -1,11 +1,14 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { type FailpointName, failpoints, type VmRuntime } from '../../src/vm/index.ts';
+import { chunksOf, everythingOf, exported, openElsewhere, openOrigin } from './portable-fixture.ts';
 import { openFixture, type RuntimeFixture } from './runtime-fixture.ts';
 
 /** A call that passes every step of its kind, on a VM that is brought into place first. */
 interface Scenario {
+  /** @default {@link openFixture} */
+  open?: typeof openFixture;
   prepare?(runtime: VmRuntime): Promise<unknown>;
   call(runtime: VmRuntime): Promise<unknown>;
 }
@@ -49,24 +52,36 @@ const scenarios: Readonly<Record<string, Scenario>> = {
       await runtime.warm.drop();
     },
   },
+  import: {
+    open: openElsewhere,
+    call: (runtime) => runtime.snapshots.import(chunksOf(archive)),
+  },
 };
+
+/** A snapshot from elsewhere. */
+let archive: Uint8Array;
+beforeAll(async () => {
+  await using origin = await openOrigin();
+  archive = await exported(origin.runtime, 'vm/s1');
+});
 
 /** Brings a VM into place, calls, and lets the engine die at a step of the call. */
 async function dieAt(step: FailpointName): Promise<RuntimeFixture> {
   let armed = false;
   const reached = Promise.withResolvers<void>();
-  const fixture = await openFixture({
+  const scenario = scenarios[step.slice(0, step.indexOf('.'))];
+  if (!scenario) throw new Error(`nothing passes ${step}`);
+  const fixture = await (scenario.open ?? openFixture)({
     failpoint: (name) => {
       if (!armed || name !== step) return undefined;
       reached.resolve();
       return new Promise(() => undefined);
     },
   });
-  const scenario = scenarios[step.slice(0, step.indexOf('.'))];
-  await scenario?.prepare?.(fixture.runtime);
+  await scenario.prepare?.(fixture.runtime);
   armed = true;
-  const call = scenario?.call(fixture.runtime);
-  await Promise.race([reached.promise, call?.then(() => expect.unreachable(`${step} was not passed`))]);
+  const call = scenario.call(fixture.runtime);
+  await Promise.race([reached.promise, call.then(() => expect.unreachable(`${step} was not passed`))]);
   armed = false;
   return fixture;
 }
@@ -131,6 +146,22 @@ describe('an engine that is killed', () => {
     }
     expect(await fixture.runtime.snapshots.list()).toEqual(reported.snapshots);
   });
+
+  test.for(failpoints.filter((step) => step.startsWith('import.')))(
+    'at %s leaves all or nothing of what was imported',
+    async (step) => {
+      await using empty = await openElsewhere();
+      await using fixture = await dieAt(step);
+      const { mended } = await fixture.crash();
+      expect(mended.length).toBe(step === 'import.journalled' || step === 'import.placed' ? 1 : 0);
+      rmSync(join(fixture.root, 'tmp'), { recursive: true }); // Emptied by whoever takes the state directory.
+      if (step !== 'import.committed') return expect(everythingOf(fixture)).toEqual(everythingOf(empty));
+      const copy = await fixture.runtime.restore('vm/s1');
+      await fixture.runtime.start(copy.id);
+      expect((await fixture.runtime.exec(copy.id, { command: 'cat /root/note' })).stdout).toBe('s1');
+      expect(await fixture.realImages.mend()).toEqual([]);
+    },
+  );
 
   test('in the middle of a snapshot lets the VM go on', async () => {
     await using fixture = await openFixture();

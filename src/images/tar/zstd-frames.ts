@@ -93,5 +93,5 @@ async function exactly(source: ByteSource, size: number): Promise<Buffer> {
 }
 
 function cut(): AlcoveError<'ImageInvalid'> {
-  return new AlcoveError('ImageInvalid', 'the zstd data is cut short');
+  return new AlcoveError('ImageInvalid', 'the zstd data is cut short', { details: { problem: 'cut short' } });
 }

@@ -1,0 +1,81 @@
+import type { BackendCallOptions } from './backend.ts';
+import type { Calls } from './calls.ts';
+import { parseSnapshotRef } from './ids.ts';
+import { exportSnapshot, type ImportOptions, importSnapshot } from './portable/index.ts';
+import { removeSnapshot } from './remove-snapshot.ts';
+import type { RuntimeContext } from './runtime-context.ts';
+import { snapshotInfo } from './snapshot-info.ts';
+import { listedSnapshots, usingSnapshot } from './snapshot-source.ts';
+import { verifySnapshot } from './verify-snapshot.ts';
+import type { SnapshotInfo, SnapshotRef } from './vm.ts';
+
+/** What can be done with snapshots that are there. */
+export class SnapshotCalls {
+  readonly #context: RuntimeContext;
+  readonly #calls: Calls;
+
+  constructor(context: RuntimeContext, calls: Calls) {
+    this.#context = context;
+    this.#calls = calls;
+  }
+
+  /**
+   * In creation order.
+   *
+   * @param options.vmId those of the VM that has this id now; when none has it, of those that had it
+   */
+  async list(options: { vmId?: string } = {}): Promise<SnapshotInfo[]> {
+    const listed: SnapshotInfo[] = [];
+    for (const record of listedSnapshots(this.#context, options.vmId))
+      listed.push(await snapshotInfo(this.#context, record));
+    return listed;
+  }
+
+  async get(ref: SnapshotRef): Promise<SnapshotInfo | undefined> {
+    const { vmId, id } = parseSnapshotRef(ref);
+    const record = this.#context.snapshots.find(vmId, id);
+    return record && record.lifetime !== 'lost' ? snapshotInfo(this.#context, record) : undefined;
+  }
+
+  /** One whose files are damaged goes, too. @throws AlcoveError `SnapshotNotFound`, `SnapshotInUse` */
+  async remove(ref: SnapshotRef): Promise<void> {
+    return this.#calls.run({}, () => removeSnapshot(this.#context, ref));
+  }
+
+  /**
+   * Reads all bytes of a snapshot, and of what it builds on, and compares them with what was recorded.
+   *
+   * @throws AlcoveError `SnapshotCorrupt`, which names the file; `SnapshotNotFound`, `Cancelled`
+   */
+  async verify(ref: SnapshotRef, options: BackendCallOptions = {}): Promise<SnapshotInfo> {
+    return this.#calls.run(options, (call) =>
+      usingSnapshot(this.#context, ref, async (record) => {
+        await verifySnapshot(this.#context, record, call);
+        return snapshotInfo(this.#context, record);
+      }),
+    );
+  }
+
+  /**
+   * A snapshot with all that a restore elsewhere needs, as the bytes of one file; the same ones each time.
+   *
+   * @throws AlcoveError while iterating: `SnapshotNotFound`, `SnapshotCorrupt`, `ImageNotFound`, `KernelNotFound`, `Cancelled`
+   */
+  export(ref: SnapshotRef, options: BackendCallOptions = {}): AsyncIterable<Uint8Array> {
+    return this.#calls.stream(options, (call) => exportSnapshot(this.#context, ref, call));
+  }
+
+  /**
+   * Takes in what {@link export} gave, after comparing every byte of it; all of it or nothing.
+   *
+   * @throws AlcoveError `ArchiveInvalid`, `SnapshotAlreadyExists`, `InvalidInput`, `StateUnusable`, `Cancelled`, and what
+   * reading `archive` throws
+   */
+  async import(archive: AsyncIterable<Uint8Array>, options: ImportOptions = {}): Promise<SnapshotInfo> {
+    const { as, ...rest } = options;
+    return this.#calls.run(rest, async (call) => {
+      const given = { ...call, ...(as !== undefined && { as }) };
+      return snapshotInfo(this.#context, await importSnapshot(this.#context, archive, given));
+    });
+  }
+}
