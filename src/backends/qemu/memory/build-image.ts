@@ -1,4 +1,4 @@
-import { open, rm } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { cancelled } from '../../../errors.ts';
 import { storageError } from '../../../store/index.ts';
 import type { LayerStack } from './layer-stack.ts';
@@ -9,8 +9,8 @@ import { writeFully } from './write-memory-layer.ts';
 const windowPages = 1024;
 
 /**
- * Writes what a stack of layers shows as a raw file in which zero pages are holes, each page once. The file is new; when writing fails,
- * nothing is left of it. It is not synced.
+ * Writes what a stack of layers shows as a raw file in which zero pages are holes, each page once. The file is new, and
+ * not synced; one that a failure leaves is the caller's to remove.
  *
  * @throws AlcoveError `SnapshotCorrupt`, `StateUnusable` (disk full, …), `Cancelled`
  */
@@ -38,7 +38,6 @@ export async function buildImage(
       }
     }
   } catch (error) {
-    await rm(path, { force: true });
     throw storageError(path, error);
   }
 }

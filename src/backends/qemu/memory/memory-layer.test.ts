@@ -133,11 +133,12 @@ describe('a file that is no whole layer is refused by name', () => {
     ['another end', -1, Buffer.from('X')],
     ['its table elsewhere', -trailerBytes, u32(table - pageBytes, 0)],
     ['its table far outside', -trailerBytes, u32(0, 0xffffffff)],
+    ['its table shifted, and all else to match', -trailerBytes, u32(table + runBytes, 0, 2, 1)],
     ['more runs than fit', -16, u32(0xffffffff)],
     ['fewer runs than there are', -16, u32(2)],
     ['more data pages than there are', -12, u32(5)],
     ['an empty run', table + 4, u32(0)],
-    ['a run of no kind', table + 8, u32(2)],
+    ['a run of no kind', table + runBytes + 8, u32(2)],
     ['runs that overlap', table + runBytes, u32(5)],
     ['runs that are not in order', table + runBytes, u32(0)],
     ['a run beyond the RAM', table + 2 * runBytes, u32(64)],
@@ -181,21 +182,23 @@ describe('a file that is no whole layer is refused by name', () => {
     await expect(open_()).rejects.toEqual(refused);
   });
 
-  test.each<[what: string, make: () => Promise<unknown>]>([
-    ['no file', async () => {}],
-    ['an empty file', () => writeFile(path, '')],
-    ['a directory', () => runTool('mkdir', [path])],
-    ['a pipe that nobody writes to', () => runTool('mkfifo', [path])],
+  test.each<[what: string, said: string, make: () => Promise<unknown>]>([
+    ['no file', 'ENOENT', async () => {}],
+    ['an empty file', 'has only 0 bytes', () => writeFile(path, '')],
+    ['a directory', 'is not a file', () => runTool('mkdir', [path])],
+    ['a pipe that nobody writes to', 'is not a file', () => runTool('mkfifo', [path])],
     [
       'a link to a good one',
+      'ELOOP',
       async () => {
         await writeMemoryLayer(join(dir, 'good'), { ramBytes, pages: [] });
         await symlink('good', path);
       },
     ],
-  ])('%s', async (_what, make) => {
+  ])('%s', async (_what, said, make) => {
     await make();
     await expect(open_()).rejects.toEqual(refused);
+    await expect(open_()).rejects.toThrow(said);
   });
 
   test('one that gets shorter while it is open', async () => {

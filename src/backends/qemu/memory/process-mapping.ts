@@ -18,28 +18,39 @@ export interface MappedPart {
  * @throws AlcoveError `VmFailed` (it is not mapped), `Internal` (it is mapped shared), `StateUnusable` (there is no such file); what `readFileSync` throws of `/proc/PID/maps`
  */
 export function findMapping(pid: number, path: string, length: number): MappedPart[] {
-  const { dev, ino } = identify(path);
-  const { major, device } = deviceName(dev);
-  const parts = parseMaps(readFileSync(`/proc/${pid}/maps`, 'latin1')).filter((part) => part.ino === ino);
-  // btrfs and overlayfs tell stat(2) of another device than the mapping's, both without a major number: there the inode and
-  // the exact extent must do.
-  const exact = parts.filter((part) => part.device === device);
-  const own = exact.length > 0 || major !== 0n ? exact : parts;
-  if (own.some((part) => part.shared))
+  const file = identify(path);
+  const found = mappedParts(readFileSync(`/proc/${pid}/maps`, 'latin1'), file, length);
+  if (found === 'shared')
     throw new AlcoveError(
       'Internal',
       `process ${pid} has ${path} mapped shared: what it changed is in the file`,
     );
+  if (found === 'absent')
+    throw new AlcoveError('VmFailed', `process ${pid} has not mapped the ${length} bytes of ${path}`);
+  return found;
+}
+
+/** @param maps content of `/proc/PID/maps` */
+export function mappedParts(
+  maps: string,
+  { dev, ino }: { dev: bigint; ino: bigint },
+  length: number,
+): MappedPart[] | 'shared' | 'absent' {
+  const { major, device } = deviceName(dev);
+  const parts = parseMaps(maps).filter((part) => part.ino === ino);
+  // btrfs and overlayfs tell stat(2) of another device than the mapping's, both without a major number: there the inode and
+  // the exact extent must do.
+  const exact = parts.filter((part) => part.device === device);
+  const own = exact.length > 0 || major !== 0n ? exact : parts;
+  if (own.some((part) => part.shared)) return 'shared';
   const mapped: MappedPart[] = [];
   let next = 0;
   for (const { start, length, offset } of own.toSorted((a, b) => a.offset - b.offset)) {
-    if (offset !== next) break;
+    if (offset !== next) return 'absent'; // Nor may it be mapped twice: which one the guest writes to cannot be seen.
     mapped.push({ start, length, offset });
     next += length;
   }
-  if (next !== length)
-    throw new AlcoveError('VmFailed', `process ${pid} has not mapped the ${length} bytes of ${path}`);
-  return mapped;
+  return next === length ? mapped : 'absent';
 }
 
 function identify(path: string): BigIntStats {
