@@ -120,7 +120,7 @@ describe('after a crash of the engine', { sequential: true }, () => {
     fixture.expectNothingLeft();
   });
 
-  test.each(['starting QEMU', 'booting the guest'])('a machine that was at "%s" is ended', async (step) => {
+  test.each(['starting QEMU', 'waking the guest'])('a machine that was at "%s" is ended', async (step) => {
     await killedWhile('half', step);
     const half = await recover('half');
     expect(await half.observe()).toBe('off');
@@ -130,7 +130,7 @@ describe('after a crash of the engine', { sequential: true }, () => {
   });
 
   test('what no record knows is ended by its name alone', async () => {
-    await killedWhile('lost', 'booting the guest');
+    await killedWhile('lost', 'waking the guest');
     rmSync(join(fixture.stateDir.vmsDir, 'lost'), { recursive: true });
     const dir = join(fixture.stateDir.vmsDir, 'lost');
     await fixture.backend().reap({ id: 'lost', dir });

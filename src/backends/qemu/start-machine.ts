@@ -62,6 +62,7 @@ export async function startMachine(
     await context.at('start.placed');
     await loadDeviceState(machine.qmp, clock, a.ending);
     await context.at('start.loaded');
+    options.onProgress?.('waking the guest');
     const channel = await wake(context, a, machine, request);
     return { machine, channel };
   });
