@@ -32,6 +32,7 @@ test.each<[what: string, pages: number[]]>([
     'at the edges of what is looked at as a whole, and read at once',
     [15, 16, 31, 32, 1023, 1024, 2047, 2048],
   ],
+  ['up to an edge, with nothing after it', [14, 15, 63]],
   ['all', Array.from({ length: ramPages }, (_, page) => page)],
 ])('pages that are not zero are found: %s', async (_what, pages) => {
   await makeRam(pages);
