@@ -54,6 +54,8 @@ pub enum Stream {
 
 /// How long SYNC waits for what it ended: processes that the kernel will not let go, a write on a frozen file system.
 const SYNC_PATIENCE: Duration = Duration::from_millis(1500);
+/// In a sealed guest what it ended executes nothing more, and what cannot go before the disk is thawed does not go sooner.
+const SEALED_SYNC_PATIENCE: Duration = Duration::from_millis(100);
 /// How long the host's side must stay closed to count as closed.
 const PORT_DOUBT: Duration = Duration::from_millis(50);
 /// Work put off until commands are no longer coming one after the other.
@@ -520,7 +522,8 @@ impl Agent {
         self.last_stream = 0;
         let nonce = payload.get(..16).unwrap_or(&[0; 16]).to_vec();
         // The host repeats SYNC until it is answered; that must not prolong the wait.
-        let until = self.pending_sync.as_ref().map_or(self.now + SYNC_PATIENCE, |(_, until)| *until);
+        let patience = if self.guest.freezer.is_sealed() { SEALED_SYNC_PATIENCE } else { SYNC_PATIENCE };
+        let until = self.pending_sync.as_ref().map_or(self.now + patience, |(_, until)| *until);
         self.pending_sync = Some((nonce, until));
         self.timers.set(until, Timer::Sync);
         self.try_sync();

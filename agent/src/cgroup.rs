@@ -2,16 +2,19 @@
 
 use crate::failure::{EBUSY, ENOENT};
 use crate::standstill::Standstill;
+use crate::strays::{self, Strays};
 use crate::sys;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 const MOUNT: &str = "/sys/fs/cgroup";
 /// All commands' cgroups stand in this one, whose `pids.max` leaves the agent room in any fork bomb.
 const PARENT: &str = "/sys/fs/cgroup/alcove";
 
 pub struct Cgroups {
+    root: Arc<OwnedFd>,
     parent: OwnedFd,
     pids_max: Option<u64>,
     retired: Vec<CString>,
@@ -19,6 +22,7 @@ pub struct Cgroups {
 }
 
 pub struct Cgroup {
+    root: Arc<OwnedFd>,
     name: CString,
     directory: OwnedFd,
     events: OwnedFd,
@@ -44,14 +48,16 @@ impl Cgroups {
                 && write_file(fd, "cgroup.subtree_control", b"+pids").is_ok();
         }
         let pids_max = if with_pids { Some(task_limit / 2) } else { None };
-        Ok(Cgroups { parent, pids_max, retired: Vec::new(), last: 0 })
+        Ok(Cgroups { root: Arc::new(root), parent, pids_max, retired: Vec::new(), last: 0 })
     }
 
     /// How all of them together are made to stand still.
     pub fn standstill(&self) -> io::Result<Standstill> {
         let fd = self.parent.as_raw_fd();
         let freeze = open_file(fd, "cgroup.freeze", sys::O_WRONLY)?;
-        Ok(Standstill::new(freeze, open_file(fd, "cgroup.events", sys::O_RDONLY)?))
+        let events = open_file(fd, "cgroup.events", sys::O_RDONLY)?;
+        let strays = Strays::new(self.root.clone(), self.parent.try_clone()?);
+        Ok(Standstill::new(freeze, events, strays))
     }
 
     /// Gives back the cgroup of a command that has ended; `clean` removes it at leisure.
@@ -75,7 +81,7 @@ impl Cgroups {
         if let Some(max) = self.pids_max {
             write_file(directory.as_raw_fd(), "pids.max", max.to_string().as_bytes())?;
         }
-        Ok(Cgroup { name, directory, events })
+        Ok(Cgroup { root: self.root.clone(), name, directory, events })
     }
 }
 
@@ -111,12 +117,17 @@ impl Cgroup {
         }
     }
 
+    /// Takes in processes that have got out of theirs.
+    pub fn take_strays(&self) {
+        strays::take(&self.root, self.fd());
+    }
+
     /// Sends a signal to every process, looking again until nobody new has turned up.
     pub fn signal(&self, signal: i32) {
         let mut told: Vec<i32> = Vec::new();
         for _ in 0..8 {
             let mut news = false;
-            for pid in self.processes() {
+            for pid in processes_below(self.fd()) {
                 if !told.contains(&pid) {
                     told.push(pid);
                     news = true;
@@ -128,36 +139,39 @@ impl Cgroup {
             }
         }
     }
-
-    fn processes(&self) -> Vec<i32> {
-        let mut pids = Vec::new();
-        let mut below: Vec<Vec<u8>> = vec![b".".to_vec()];
-        while let Some(path) = below.pop() {
-            let name = match sys::c_path(&path) {
-                Ok(name) => name,
-                Err(_) => continue,
-            };
-            let directory = match sys::open_at(self.fd(), &name, sys::O_RDONLY | sys::O_DIRECTORY, 0) {
-                Ok(directory) => directory,
-                Err(_) => continue,
-            };
-            if let Ok(text) = read_file(directory.as_raw_fd(), "cgroup.procs") {
-                let numbers =
-                    text.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-                pids.extend(numbers.filter_map(|line| line.parse::<i32>().ok()).filter(|&pid| pid > 1));
-            }
-            for child in child_cgroups(directory.as_raw_fd()) {
-                let mut path = path.clone();
-                path.push(b'/');
-                path.extend_from_slice(child.as_bytes());
-                below.push(path);
-            }
-        }
-        pids
-    }
 }
 
-fn child_cgroups(directory: RawFd) -> Vec<CString> {
+pub fn processes_below(cgroup: RawFd) -> Vec<i32> {
+    let mut pids = Vec::new();
+    let mut below: Vec<Vec<u8>> = vec![b".".to_vec()];
+    while let Some(path) = below.pop() {
+        let name = match sys::c_path(&path) {
+            Ok(name) => name,
+            Err(_) => continue,
+        };
+        let directory = match sys::open_at(cgroup, &name, sys::O_RDONLY | sys::O_DIRECTORY, 0) {
+            Ok(directory) => directory,
+            Err(_) => continue,
+        };
+        pids.extend(processes_in(directory.as_raw_fd()));
+        for child in child_cgroups(directory.as_raw_fd()) {
+            let mut path = path.clone();
+            path.push(b'/');
+            path.extend_from_slice(child.as_bytes());
+            below.push(path);
+        }
+    }
+    pids
+}
+
+/// But for process 1.
+pub fn processes_in(cgroup: RawFd) -> Vec<i32> {
+    let text = read_file(cgroup, "cgroup.procs").unwrap_or_default();
+    let numbers = text.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    numbers.filter_map(|line| line.parse::<i32>().ok()).filter(|&pid| pid > 1).collect()
+}
+
+pub fn child_cgroups(directory: RawFd) -> Vec<CString> {
     let names = sys::names_in(directory).unwrap_or_default();
     let is_dir = |name: &CString| sys::stat_at(directory, name).map_or(false, |stat| stat.is_dir());
     // Interface files all have a dot in their names after a controller's; asking the kernel is as good and sure.
@@ -193,7 +207,7 @@ fn remove_tree(parent: RawFd, name: &CStr) -> io::Result<()> {
 fn open_file(directory: RawFd, name: &str, flags: i32) -> io::Result<OwnedFd> {
     sys::open_at(directory, &sys::c_path(name.as_bytes())?, flags, 0)
 }
-fn write_file(directory: RawFd, name: &str, value: &[u8]) -> io::Result<()> {
+pub fn write_file(directory: RawFd, name: &str, value: &[u8]) -> io::Result<()> {
     sys::write(open_file(directory, name, sys::O_WRONLY)?.as_raw_fd(), value).map(|_| ())
 }
 fn read_file(directory: RawFd, name: &str) -> io::Result<Vec<u8>> {

@@ -203,6 +203,8 @@ pub struct Command {
     /// Wait status of the main process, and how long it ran.
     pub exit: Option<(i32, Duration)>,
     pub ending: Ending,
+    /// What had got out of its tree was looked for.
+    pub took_strays: bool,
     pub timed_out: bool,
     /// The host gave up: nothing is sent any more but the end.
     pub cancelled: bool,
@@ -255,6 +257,11 @@ impl Command {
     pub fn kill(&mut self) {
         if self.ending == Ending::Gone {
             return;
+        }
+        let must_die = self.timed_out || self.cancelled;
+        if let (true, false, Some(tree)) = (must_die, self.took_strays, &self.tree) {
+            self.took_strays = true;
+            tree.take_strays();
         }
         match &self.tree {
             Some(tree) if !tree.is_empty() => {

@@ -48,7 +48,7 @@ impl Clock {
         }
     }
     pub fn apply(&self) -> Result<(), Failure> {
-        sys::set_clock(self.0).map_err(|error| Failure::system("Internal", "cannot set the clock", &error))
+        sys::set_clock(self.0).map_err(|error| Failure::system("GuestFile", "cannot set the clock", &error))
     }
 }
 
@@ -66,13 +66,19 @@ impl Entropy {
     /// From a device of the machine the guest runs on. Drivers have read ahead, up to 64 bytes each in two places of a
     /// Linux of now, and a copy of the guest's memory has those bytes too; so more is read, and the rest is nobody else's.
     pub fn of_this_machine() -> Result<Entropy, Failure> {
-        let failed = |error| Failure::system("Internal", "cannot read /dev/hwrng", &error);
+        let failed = |error| Failure::system("GuestFile", "cannot read /dev/hwrng", &error);
         let device = sys::open(b"/dev/hwrng", sys::O_RDONLY, 0).map_err(failed)?;
         let mut seed = vec![0u8; DEVICE_BYTES];
         let mut done = 0;
         while done < seed.len() {
             match sys::read(device.as_raw_fd(), &mut seed[done..]).map_err(failed)? {
-                0 => return Err(Failure::new("Internal", "/dev/hwrng has no more")),
+                0 => {
+                    return Err(Failure::with_errno(
+                        "GuestFile",
+                        "/dev/hwrng has no more",
+                        crate::failure::EIO,
+                    ))
+                }
                 count => done += count,
             }
         }
@@ -81,7 +87,7 @@ impl Entropy {
 
     /// Mixes it in, credits it, and makes the generator use it at once: two clones of one snapshot part here.
     pub fn apply(&self) -> Result<(), Failure> {
-        let failed = |error| Failure::system("Internal", "cannot add entropy", &error);
+        let failed = |error| Failure::system("GuestFile", "cannot add entropy", &error);
         let random = sys::open(b"/dev/random", sys::O_RDWR, 0).map_err(failed)?;
         // struct rand_pool_info: bits, bytes, then the seed, in whole words.
         let length = self.0.len() & !3;
@@ -118,7 +124,7 @@ impl Identity {
 
     /// In the root that is in place now.
     pub fn apply(&self) -> Result<(), Failure> {
-        let failed = |what: &'static str| move |error| Failure::system("Internal", what, &error);
+        let failed = |what: &'static str| move |error| Failure::system("GuestFile", what, &error);
         sys::set_hostname(&self.hostname).map_err(failed("cannot set the host name"))?;
         let _ = std::fs::create_dir("/etc");
         replace("/etc/hostname", &format!("{}\n", self.hostname)).map_err(failed("/etc/hostname"))?;

@@ -40,6 +40,7 @@ pub mod shutdown;
 pub mod spawn;
 pub mod standstill;
 pub mod start;
+pub mod strays;
 pub mod streams;
 pub mod sys;
 pub mod tar_format;

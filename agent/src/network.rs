@@ -71,7 +71,7 @@ impl Network {
 
     /// Changes what differs from what was applied before, when that is known.
     pub fn apply(&self, before: Option<&Network>) -> Result<(), Failure> {
-        let failed = |error| Failure::system("Internal", "cannot set up eth0", &error);
+        let failed = |error| Failure::system("GuestFile", "cannot set up eth0", &error);
         let same = |is: fn(&Network, &Network) -> bool| before.map_or(false, |before| is(self, before));
         let mut routed = same(|a, b| (a.address, a.mask, a.gateway) == (b.address, b.mask, b.gateway));
         let socket = sys::socket(sys::AF_INET, sys::SOCK_DGRAM).map_err(failed)?;
@@ -86,7 +86,7 @@ impl Network {
             return Ok(());
         }
         let lines: String = self.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
-        let failed = |error| Failure::system("Internal", "cannot write /etc/resolv.conf", &error);
+        let failed = |error| Failure::system("GuestFile", "cannot write /etc/resolv.conf", &error);
         replace("/etc/resolv.conf", &lines).map_err(failed)
     }
 }

@@ -57,7 +57,7 @@ pub fn set_up(guest: &Guest, _: &Link, fields: &Fields) -> Result<Tlvs, Failure>
         guest.set_writable_root(take_root(&request)?);
         guest.log(&format!("root mounted in {} ms", clock.elapsed().as_millis()));
         guest.identity.set(request.identity, |identity, _| identity.apply())?;
-        let failed = |error| Failure::system("Internal", "cannot bring up the loopback interface", &error);
+        let failed = |error| Failure::system("GuestFile", "cannot bring up the loopback interface", &error);
         bring_up_loopback().map_err(failed)?;
         if let Some(network) = request.network {
             guest.network.set(network, Network::apply)?;

@@ -1,6 +1,7 @@
 //! All commands' processes made to stand still, and let go on, by the freezer of the cgroup that all of theirs are in.
 
 use crate::failure::ETIMEDOUT;
+use crate::strays::Strays;
 use crate::sys::{self, PollFd};
 use std::io;
 use std::os::unix::io::{AsRawFd, OwnedFd};
@@ -12,17 +13,19 @@ const LOOK_US: u32 = 500;
 pub struct Standstill {
     freeze: OwnedFd,
     events: OwnedFd,
+    strays: Strays,
 }
 
 impl Standstill {
     /// `freeze` and `events` are the cgroup's files of these names.
-    pub fn new(freeze: OwnedFd, events: OwnedFd) -> Standstill {
-        Standstill { freeze, events }
+    pub fn new(freeze: OwnedFd, events: OwnedFd, strays: Strays) -> Standstill {
+        Standstill { freeze, events, strays }
     }
 
     /// Returns when no process in it or below it executes anything any more; what waits for a disk, or for a process that
     /// stands still already, may keep it from that. After `patience` all go on, and the error is ETIMEDOUT.
     pub fn begin(&self, patience: Duration) -> io::Result<()> {
+        self.strays.take()?;
         let until = Instant::now() + patience;
         sys::write(self.freeze.as_raw_fd(), b"1")?;
         loop {

@@ -110,6 +110,7 @@ impl Agent {
             keep: false,
             exit: None,
             ending: Ending::No,
+            took_strays: false,
             timed_out: false,
             cancelled: false,
             quiet_since: self.now,

@@ -50,6 +50,12 @@ impl Tree {
             Tree::Mark(mark) => marked(*mark).is_empty(),
         }
     }
+    /// Takes in what has got out of its tree; on a host, where nothing does, there is nothing to look for.
+    pub fn take_strays(&self) {
+        if let Tree::Cgroup(cgroup) = self {
+            cgroup.take_strays();
+        }
+    }
     pub fn signal(&self, signal: i32) {
         match self {
             Tree::Cgroup(cgroup) => cgroup.signal(signal),

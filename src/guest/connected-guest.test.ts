@@ -112,6 +112,103 @@ describe('a command', () => {
   });
 });
 
+describe('a freeze', () => {
+  test.each([
+    [{}, undefined],
+    [{ processes: 'leave' }, undefined],
+    [{ processes: 'freeze' }, 1],
+  ] as const)('with %j asks for the seal %j', async (options, seal) => {
+    guest.answerEverything();
+    await guest.channel.freeze({ ...options, maxMs: 7 });
+    const { flag, payload } = await guest.agent.frame(frameType.OPEN);
+    const request = new TlvReader(payload);
+    expect([flag, request.u64(tag.MAX_MS), request.u8(tag.SEAL)]).toEqual([op.FREEZE, 7, seal]);
+  });
+});
+
+describe('a renewal', () => {
+  const request = {
+    identity: { hostname: 'box', machineId: '0123456789abcdef0123456789abcdef' },
+    unixMs: 1_500,
+    entropy: Buffer.alloc(32, 7),
+    network: {
+      address: '10.0.2.15/24',
+      gateway: '10.0.2.2',
+      dns: ['10.0.2.3'],
+      mac: '52:54:00:12:34:56',
+    },
+  };
+  const answer = (payload: Buffer) => {
+    guest.agent.onFrame = ({ stream }) => guest.agent.send(frameType.RESULT, 0, stream, payload);
+  };
+
+  test('says who the guest is and hears whether it has hooks', async () => {
+    answer(tlvs([tag.HOOKS, Buffer.of(1)]));
+    expect(await guest.channel.renew(request)).toEqual({ hooks: 'some' });
+    const { flag, payload } = await guest.agent.frame(frameType.OPEN);
+    const sent = new TlvReader(payload);
+    expect(flag).toBe(op.RENEW);
+    expect(sent.path(tag.HOSTNAME)).toBe('box');
+    expect(sent.path(tag.MACHINE_ID)).toBe(request.identity.machineId);
+    expect(sent.u64(tag.UNIX_NS)).toBe(1_500_000_000);
+    expect(sent.bytes(tag.ENTROPY)).toEqual(request.entropy);
+    expect(sent.path(tag.ADDRESS)).toBe('10.0.2.15/24');
+    expect(sent.path(tag.MAC)).toBe('52:54:00:12:34:56');
+    answer(tlvs([tag.HOOKS, Buffer.of(0)]));
+    expect(await guest.channel.renew(request)).toEqual({ hooks: 'none' });
+  });
+
+  test('whose answer does not say so breaks the protocol', async () => {
+    answer(Buffer.alloc(0));
+    await expect(guest.channel.renew(request)).rejects.toThrow(failure('GuestProtocol'));
+  });
+});
+
+describe('hooks', () => {
+  test('are asked for by their event, with their time', async () => {
+    guest.answerEverything();
+    await guest.channel.runHooks('after-restore', { timeoutMs: 9 });
+    const { flag, payload } = await guest.agent.frame(frameType.OPEN);
+    const request = new TlvReader(payload);
+    expect([flag, request.path(tag.NAME), request.u64(tag.TIMEOUT_MS)]).toEqual([
+      op.HOOKS,
+      'after-restore',
+      9,
+    ]);
+  });
+
+  test('that fail are told of, with an output that is safe to show', async () => {
+    guest.agent.onFrame = ({ stream }) =>
+      guest.agent.send(
+        frameType.ERROR,
+        0,
+        stream,
+        tlvs(
+          [tag.CODE, 'GuestHookFailed'],
+          [tag.MESSAGE, '/x/1 ended with exit code 3'],
+          [tag.PATH, '/x/1'],
+          [tag.OUTPUT, `${'a'.repeat(9_000)}\tb\n\u001b[2Jc\n`],
+        ),
+      );
+    const error = await guest.channel.runHooks('before-snapshot').catch((e) => e);
+    expect(error).toMatchObject({ code: 'GuestHookFailed', details: { hook: '/x/1' } });
+    expect(error.details.output).toMatch(/^a+\tb\n\ufffd\[2Jc\n$/);
+    expect(error.details.output).toHaveLength(4_096);
+    expect(error.message).toMatch(
+      /^could not run the before-snapshot hooks: \/x\/1 ended with exit code 3: a{290,}\tb\n\ufffd\[2Jc$/,
+    );
+  });
+
+  test('that fail without a word are told of too', async () => {
+    guest.agent.onFrame = ({ stream }) =>
+      guest.agent.send(frameType.ERROR, 0, stream, tlvs([tag.CODE, 'GuestHookFailed'], [tag.MESSAGE, 'm']));
+    await expect(guest.channel.runHooks('before-snapshot')).rejects.toMatchObject({
+      message: 'could not run the before-snapshot hooks: m',
+      details: { hook: '', output: '' },
+    });
+  });
+});
+
 describe('a channel that ends', () => {
   test('because the guest went away: every call rejects at once', async () => {
     const command = await guest.startCommand();

@@ -1,5 +1,5 @@
 /** The host's end against the real agent, which runs as an ordinary process on this host. */
-import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -325,6 +325,174 @@ describe('connections', () => {
     expect(await readAll(connection.readable)).toBe('HELLO.');
     await new Promise((resolve) => server.close(resolve));
     await expect(guest.dial(port)).rejects.toThrow(failure('GuestFile', { errno: 'ECONNREFUSED' }));
+  });
+});
+
+describe('a sealed guest', () => {
+  const renewal = () => ({
+    identity: { hostname: 'box', machineId: '0123456789abcdef0123456789abcdef' },
+    unixMs: Date.now(),
+    entropy: Buffer.alloc(32, 1),
+    network: {
+      address: '10.0.2.15/24',
+      gateway: '10.0.2.2',
+      dns: ['10.0.2.3'],
+      mac: '52:54:00:12:34:56',
+    },
+  });
+
+  // A test that failed must not leave the next one waiting.
+  afterEach(() => guest.renew(renewal()));
+
+  test('takes requests in with what belongs to them, and serves them once it is thawed', async () => {
+    await guest.freeze({ processes: 'freeze' });
+    const order: string[] = [];
+    const note = (name: string) => () => void order.push(name);
+    const path = join(agent.dir, 'late');
+    const late = [
+      runCommand(guest, { command: 'cat', input: 'late' }).then(({ stdout }) => order.push(stdout)),
+      guest.files.write(path, Buffer.alloc(1_000_000, 'x')).then(note('written')),
+      guest.attach('nobody').catch(({ code }) => order.push(code)),
+    ];
+    await guest.ping();
+    await guest.usage();
+    await guest.setClock(Date.now());
+    await guest.addEntropy(Buffer.alloc(32, 1));
+    await guest.freeze();
+    expect([order, existsSync(path)]).toEqual([[], false]);
+    await guest.thaw();
+    await Promise.all(late);
+    expect(order.sort()).toEqual(['CommandNotFound', 'late', 'written']);
+    expect(statSync(path).size).toBe(1_000_000);
+  });
+
+  test('lets go of what is given up meanwhile', async () => {
+    await guest.freeze({ processes: 'freeze' });
+    const controller = new AbortController();
+    const path = join(agent.dir, 'given-up');
+    const given = runCommand(guest, { command: ['touch', path], signal: controller.signal });
+    await guest.ping();
+    controller.abort();
+    await expect(given).rejects.toThrow(failure('Cancelled'));
+    await guest.thaw();
+    await guest.files.list(agent.dir)[Symbol.asyncIterator]().next();
+    expect(existsSync(path)).toBe(false);
+  });
+
+  test('whose line was lost is renewed, not thawed', async () => {
+    await guest.freeze({ processes: 'freeze' });
+    const dropped = join(agent.dir, 'dropped');
+    const held = guest.exec({ command: ['touch', dropped] });
+    held.catch(() => {}); // Looked at below.
+    await guest.ping();
+    await guest[Symbol.asyncDispose]();
+    await expect(held).rejects.toThrow(failure('GuestUnreachable'));
+    guest = await agent.connect('stale');
+    await expect(guest.thaw()).rejects.toThrow(failure('InvalidInput', { field: 'thaw' }));
+    let answered = false;
+    const waiting = runCommand(guest, { command: ['echo', 'here'] }).finally(() => {
+      answered = true;
+    });
+    await expect(guest.thaw()).rejects.toThrow(failure('InvalidInput'));
+    expect(answered).toBe(false);
+    expect(await guest.renew(renewal())).toEqual({ hooks: 'none' });
+    expect(await waiting).toMatchObject({ stdout: 'here\n' });
+    expect(existsSync(dropped)).toBe(false);
+    await guest.thaw();
+  });
+
+  test('that was only frozen is anybody’s to thaw', async () => {
+    await guest.freeze();
+    await guest[Symbol.asyncDispose]();
+    guest = await agent.connect('stale');
+    await guest.thaw();
+  });
+
+  test('goes on by itself in the end', async () => {
+    await guest.freeze({ processes: 'freeze', maxMs: 20 });
+    expect(await runCommand(guest, { command: ['echo', 'on'] })).toMatchObject({ stdout: 'on\n' });
+  });
+
+  test.each([
+    ['hostname', { identity: { hostname: '', machineId: '0'.repeat(32) } }, /HOSTNAME/],
+    ['entropy', { entropy: Buffer.alloc(8) }, /ENTROPY/],
+    [
+      'mac',
+      { network: { address: '10.0.2.15/24', gateway: '10.0.2.2', dns: [], mac: '01:00:00:00:00:00' } },
+      /MAC/,
+    ],
+  ])('stays sealed by a renewal whose %s is none', async (_name, wrong, message) => {
+    await guest.freeze({ processes: 'freeze' });
+    await guest[Symbol.asyncDispose]();
+    guest = await agent.connect('stale');
+    const error = await guest.renew({ ...renewal(), ...wrong }).catch((e) => e);
+    expect(error).toMatchObject({ code: 'InvalidInput', message: expect.stringMatching(message) });
+    await expect(guest.thaw()).rejects.toThrow(failure('InvalidInput'));
+  });
+});
+
+describe('hooks', () => {
+  let dir: string;
+
+  beforeEach(() => {
+    dir = join(agent.hooksDir, 'before-snapshot.d');
+    mkdirSync(dir, { recursive: true });
+  });
+  afterEach(() => rmSync(agent.hooksDir, { recursive: true }));
+
+  const hook = (name: string, body: string, mode = 0o755) =>
+    writeFileSync(join(dir, name), `#!/bin/sh\n${body}\n`, { mode });
+
+  test('run one after the other in the order of their names, those for the event alone', async () => {
+    const log = join(agent.dir, 'hooks.log');
+    for (const name of ['b', 'a', 'B', '.a', 'a~', 'c d'])
+      hook(name, `echo "${name} $ALCOVE_HOOK $(pwd)" >> ${log}`);
+    hook('plain', `echo plain >> ${log}`, 0o644);
+    await guest.runHooks('after-snapshot');
+    expect(existsSync(log)).toBe(false);
+    await guest.runHooks('before-snapshot');
+    expect(readFileSync(log, 'utf8')).toBe(
+      ['B', 'a', 'b', 'c d'].map((name) => `${name} before-snapshot /\n`).join(''),
+    );
+  });
+
+  test('one that fails says what it printed last, and ends the row', async () => {
+    hook('1', 'yes out | head -c 100000; echo the reason >&2; exit 4');
+    hook('2', `touch ${join(agent.dir, 'second')}`);
+    const error = await guest.runHooks('before-snapshot').catch((e) => e);
+    expect(error).toMatchObject({ code: 'GuestHookFailed', details: { hook: join(dir, '1') } });
+    expect(error.details.output).toHaveLength(4_096);
+    expect(error.message).toMatch(/1 ended with exit code 4: [\s\S]*the reason$/);
+    expect(existsSync(join(agent.dir, 'second'))).toBe(false);
+  });
+
+  test('have a time for all of them together', async () => {
+    hook('1', 'true');
+    hook('2', 'sleep 1000');
+    const error = await guest.runHooks('before-snapshot', { timeoutMs: 1_000 }).catch((e) => e);
+    expect(error).toMatchObject({
+      code: 'GuestHookFailed',
+      message: expect.stringMatching(/2 was not done 1000 ms after the first began$/),
+    });
+  });
+
+  test('are ended when they are given up', async () => {
+    const pidFile = join(agent.dir, 'hook.pid');
+    hook('1', `echo $$ > ${pidFile}; exec sleep 1000`);
+    const controller = new AbortController();
+    const running = guest.runHooks('before-snapshot', { signal: controller.signal });
+    running.catch(() => {}); // Looked at below.
+    const until = `until test -s ${pidFile}; do sleep 0.01; done; cat ${pidFile}`;
+    const pid = Number((await runCommand(guest, { command: until })).stdout);
+    controller.abort();
+    await expect(running).rejects.toThrow(failure('Cancelled'));
+    expect(alive(pid)).toBe(false);
+  });
+
+  test('of an event that there is not are refused', async () => {
+    await expect(guest.runHooks('../x' as never)).rejects.toThrow(
+      failure('InvalidInput', { field: 'event' }),
+    );
   });
 });
 

@@ -14,6 +14,8 @@ const binary = fileURLToPath(new URL('../../dist/agent/alcove-agent', import.met
  */
 export class RealAgent implements AsyncDisposable {
   readonly dir: string;
+  /** Where its hooks are; made by whoever wants some. */
+  readonly hooksDir: string;
   readonly socketPath: string;
   readonly #home: string;
   readonly #process: ChildProcess;
@@ -21,8 +23,10 @@ export class RealAgent implements AsyncDisposable {
   constructor() {
     this.#home = mkdtempSync(join(tmpdir(), 'agent-'));
     this.dir = mkdtempSync(join(this.#home, 'work-'));
+    this.hooksDir = join(this.#home, 'hooks');
     this.socketPath = join(this.#home, 's');
-    this.#process = spawn(binary, ['--serve-unix', this.socketPath, '--root-ready'], { stdio: 'inherit' });
+    const args = ['--serve-unix', this.socketPath, '--root-ready', '--hooks', this.hooksDir];
+    this.#process = spawn(binary, args, { stdio: 'inherit' });
   }
 
   connect(line: 'fresh' | 'stale' = 'fresh'): Promise<GuestChannel> {

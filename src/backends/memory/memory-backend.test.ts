@@ -172,6 +172,106 @@ describe('scripts', () => {
   });
 });
 
+describe('a sealed guest', () => {
+  const renewal = {
+    identity: { hostname: 'next', machineId: '1'.repeat(32) },
+    unixMs: 0,
+    entropy: new Uint8Array(32),
+  };
+
+  test('stands still and takes calls in, until it is thawed', async () => {
+    backend.script('slow', { delayMs: 1_000 });
+    await using process = await guest.exec({ command: 'slow' });
+    await guest.freeze({ processes: 'freeze', maxMs: 60_000 });
+    await clock.advance(5_000);
+    let late = '';
+    const running = run('echo late').then(({ stdout }) => {
+      late = stdout;
+    });
+    const written = guest.files.write('/root/late', 'x');
+    const given = new AbortController();
+    const abandoned = guest.exec({ command: 'echo' }, { signal: given.signal });
+    given.abort();
+    await expect(abandoned).rejects.toMatchObject({ code: 'Cancelled' });
+    await guest.ping();
+    await clock.advance(0);
+    expect(late).toBe('');
+    await guest.thaw();
+    await Promise.all([running, written]);
+    expect(late).toBe('late\n');
+    await clock.advance(1_000);
+    expect(await process.exited).toMatchObject({ durationMs: 1_000 });
+  });
+
+  test('whose line was lost is renewed, not thawed', async () => {
+    await guest.freeze({ processes: 'freeze', maxMs: 60_000 });
+    const waiting = run('echo');
+    await guest[Symbol.asyncDispose]();
+    await expect(waiting).rejects.toMatchObject({ code: 'GuestUnreachable' });
+    backend = await backend.restarted();
+    const again = await (await backend.recover({ ...requestFor('vm'), handle: undefined })).guest();
+    await expect(again.thaw()).rejects.toMatchObject({ code: 'InvalidInput', details: { field: 'thaw' } });
+    const hostname = run('hostname', again);
+    expect(await again.renew(renewal)).toEqual({ hooks: 'none' });
+    expect((await hostname).stdout).toBe('next\n');
+    await again.thaw();
+    await backend.reap({ id: 'vm', dir: join(root, 'vm') });
+  });
+
+  test('goes on by itself after its time', async () => {
+    await guest.freeze({ processes: 'freeze', maxMs: 1_000 });
+    const running = run('echo on');
+    await clock.advance(1_000);
+    expect((await running).stdout).toBe('on\n');
+  });
+
+  test('of a machine that ends rejects what waits', async () => {
+    await guest.freeze({ processes: 'freeze', maxMs: 1_000 });
+    const running = run('echo');
+    backend.dieByItself('vm', 'killed');
+    await expect(running).rejects.toMatchObject({ code: 'GuestUnreachable' });
+  });
+});
+
+describe('hooks', () => {
+  const folder = '/etc/alcove/hooks/after-restore.d';
+  const put = (name: string, mode = 0o755) => guest.files.write(`${folder}/${name}`, '', { mode });
+
+  beforeEach(() => guest.files.mkdir(folder, { parents: true }));
+
+  test('run as scripted, in the order of their names', async () => {
+    const ran: string[] = [];
+    backend.script(/after-restore\.d/, (hook) => {
+      ran.push(`${hook.line.slice(folder.length + 1)} ${hook.env.ALCOVE_HOOK} ${hook.cwd}`);
+      return 0;
+    });
+    for (const name of ['b', 'a', '.hidden', 'a~']) await put(name);
+    await put('plain', 0o644);
+    await guest.runHooks('before-snapshot');
+    await guest.runHooks('after-restore');
+    expect(ran).toEqual(['a after-restore /', 'b after-restore /']);
+    const entropy = new Uint8Array(32);
+    expect(await guest.renew({ identity, unixMs: 0, entropy })).toEqual({ hooks: 'some' });
+  });
+
+  test('one that fails, hangs or is no program ends the row', async () => {
+    for (const name of ['1', '2']) await put(name);
+    backend.script(`${folder}/2`, () => expect.unreachable());
+    const failure = async (message: RegExp) => {
+      const error = await guest.runHooks('after-restore', { timeoutMs: 1_000 }).catch((e) => e);
+      expect(error).toMatchObject({ code: 'GuestHookFailed', message: expect.stringMatching(message) });
+      return error.details;
+    };
+    await failure(/1 cannot start/);
+    backend.script(`${folder}/1`, { stdout: 'out\n', exitCode: 3 });
+    expect(await failure(/1 ended with exit code 3/)).toEqual({ hook: `${folder}/1`, output: 'out\n' });
+    backend.script(`${folder}/1`, { hang: 'until-killed' });
+    const late = failure(/1 was not done 1000 ms/);
+    await clock.advance(1_000);
+    await late;
+  });
+});
+
 describe('content', () => {
   test.for([
     ['exclude', 'none', 1],

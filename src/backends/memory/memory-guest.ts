@@ -138,7 +138,7 @@ export class MemoryGuest implements CommandHost {
   /** The machine is gone. */
   vanish(error: Error): void {
     for (const command of [...this.#commands]) command.vanish(error);
-    this.seal.open();
+    this.seal.break(error);
     this.clock.stand('off');
   }
 

@@ -19,7 +19,9 @@ export class MemorySeal {
     const stopTimer = this.#clock.timer(maxMs, () => this.open());
     if (this.#sealed) this.#sealed.stopTimer = stopTimer;
     else {
-      this.#sealed = { line, opened: Promise.withResolvers(), stopTimer };
+      const opened = Promise.withResolvers<void>();
+      opened.promise.catch(() => undefined); // Whoever waits gets it; nobody has to.
+      this.#sealed = { line, opened, stopTimer };
       this.#onChange('sealed');
     }
   }
@@ -40,12 +42,12 @@ export class MemorySeal {
 
   /** Ends it, whoever made it. */
   open(): void {
-    const sealed = this.#sealed;
-    if (!sealed) return;
-    this.#sealed = undefined;
-    sealed.stopTimer();
-    this.#onChange('open');
-    sealed.opened.resolve();
+    this.#end()?.opened.resolve();
+  }
+
+  /** Ends it with the machine: who waits gets the error. */
+  break(error: Error): void {
+    this.#end()?.opened.reject(error);
   }
 
   /** Waits until it is open, if it is not. @throws AlcoveError `Cancelled`; and what `closed` resolves with */
@@ -61,5 +63,13 @@ export class MemorySeal {
         signal?.removeEventListener('abort', onAbort);
       }
     }
+  }
+
+  #end() {
+    const sealed = this.#sealed;
+    this.#sealed = undefined;
+    sealed?.stopTimer();
+    if (sealed) this.#onChange('open');
+    return sealed;
   }
 }
