@@ -18,6 +18,8 @@ export interface MachinePlan {
   begin: 'boot' | 'incoming';
   /** The disk whose layers lie in the jail, with the image beside them; without it there are empty drives in their places. */
   disk: DiskRecord | undefined;
+  /** Before the names of the drives' files, and of their block nodes. @default '' */
+  drivePrefix?: string;
   /** Whom QEMU becomes, in its jail, once it has opened what it needs. `undefined`: it stays whoever it is. */
   dropTo: number | undefined;
 }
@@ -68,7 +70,7 @@ export function machineArgs(plan: MachinePlan): string[] {
     ...['-device', 'virtio-serial-pci,id=serial0,max_ports=2,addr=0x3'],
     ...['-chardev', `socket,id=agent0,path=${escaped(places.agentSocket)},server=on,wait=off`],
     ...['-device', 'virtserialport,bus=serial0.0,nr=1,chardev=agent0,name=alcove.agent'],
-    ...driveArgs(plan.disk),
+    ...driveArgs(plan.disk, plan.drivePrefix),
     ...['-object', 'rng-builtin,id=rng0', '-device', 'virtio-rng-pci,rng=rng0,addr=0x6'],
     ...(shape.network === 'user' ? networkArgs : ['-nic', 'none']),
     ...confinementArgs(plan),
@@ -108,9 +110,9 @@ const incomingArgs = ['-incoming', 'defer', '-global', 'migration.send-configura
  */
 const emptyDriveBytes = { image: 2 ** 36, disk: 2 ** 40 } as const;
 
-function driveArgs(disk: DiskRecord | undefined): string[] {
-  const nodes = disk ? [...imageNodes(), ...diskNodes(disk)] : emptyNodes;
-  const names = disk ? { image: imageNode, disk: layerNode(disk.top) } : emptyNames;
+function driveArgs(disk: DiskRecord | undefined, prefix = ''): string[] {
+  const nodes = disk ? driveNodes(disk, prefix) : emptyNodes;
+  const names = disk ? driveNames(disk, prefix) : emptyNames;
   // A host without room is an I/O error in the guest, not a machine that hangs without a word.
   const errors = 'werror=report,rerror=report,discard=on';
   return [
@@ -123,7 +125,6 @@ function driveArgs(disk: DiskRecord | undefined): string[] {
   ];
 }
 
-export const imageNode = 'image';
 export const emptyNames = { image: 'no-image', disk: 'no-disk' } as const;
 const emptyNodes = [
   {
@@ -136,13 +137,31 @@ const emptyNodes = [
   { driver: 'null-co', 'node-name': emptyNames.disk, size: emptyDriveBytes.disk, 'read-zeroes': true },
 ];
 
+const imageNode = 'image';
+
+/** The block nodes that the two drives are put on. */
+export function driveNames(disk: DiskRecord, prefix = ''): { image: string; disk: string } {
+  return { image: `${prefix}${imageNode}`, disk: `${prefix}${layerNode(disk.top)}` };
+}
+
+/** Every block node of the two drives, in the shape of QMP's `blockdev-add`, each after those that it stands on. */
+export function driveNodes(disk: DiskRecord, prefix = ''): object[] {
+  return [...imageNodes(prefix), ...diskNodes(disk, prefix)];
+}
+
 /** The image: read-only and shared between VMs, so without the file locks that a writer would need. */
-export function imageNodes(): object[] {
-  const file = `${imageNode}-file`;
+function imageNodes(prefix: string): object[] {
+  const name = `${prefix}${imageNode}`;
+  const filename = `${folder(prefix)}${imageFile}`;
   return [
-    { driver: 'file', 'node-name': file, filename: imageFile, 'read-only': true, locking: 'off' },
-    { driver: 'raw', 'node-name': imageNode, file, 'read-only': true },
+    { driver: 'file', 'node-name': `${name}-file`, filename, 'read-only': true, locking: 'off' },
+    { driver: 'raw', 'node-name': name, file: `${name}-file`, 'read-only': true },
   ];
+}
+
+/** Drives with a prefix lie in a folder of that name. */
+function folder(prefix: string): string {
+  return prefix && `${prefix}/`;
 }
 
 /**
@@ -150,15 +169,15 @@ export function imageNodes(): object[] {
  * root, so the top can be reopened read-only when a snapshot makes it a lower layer. What a layer's own header says of a backing
  * file is never followed.
  */
-export function diskNodes(disk: DiskRecord): object[] {
+function diskNodes(disk: DiskRecord, prefix: string): object[] {
   const nodes: object[] = [];
   let below: string | null = null;
   for (const { file } of disk.layers) {
     const index = Number.parseInt(file, 10);
-    nodes.push(...layerNodes(index, below, 'read-only'));
-    below = layerNode(index);
+    nodes.push(...layerNodes(index, below, 'read-only', prefix));
+    below = `${prefix}${layerNode(index)}`;
   }
-  return [...nodes, ...layerNodes(disk.top, below, 'writable')];
+  return [...nodes, ...layerNodes(disk.top, below, 'writable', prefix)];
 }
 
 export function layerFile(index: number): string {
@@ -170,11 +189,21 @@ export function layerNode(index: number): string {
 }
 
 /** The two block nodes of a layer, in the shape of QMP's `blockdev-add`. @param below node of the layer under it, or `null` */
-export function layerNodes(index: number, below: string | null, access: 'read-only' | 'writable'): object[] {
-  const name = layerNode(index);
+export function layerNodes(
+  index: number,
+  below: string | null,
+  access: 'read-only' | 'writable',
+  prefix = '',
+): object[] {
+  const name = `${prefix}${layerNode(index)}`;
   const mode = access === 'read-only' ? { 'read-only': true } : { 'auto-read-only': true, discard: 'unmap' };
   return [
-    { driver: 'file', 'node-name': `${name}-file`, filename: layerFile(index), ...mode },
+    {
+      driver: 'file',
+      'node-name': `${name}-file`,
+      filename: `${folder(prefix)}${layerFile(index)}`,
+      ...mode,
+    },
     {
       driver: 'qcow2',
       'node-name': name,

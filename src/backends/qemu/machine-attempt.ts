@@ -137,6 +137,12 @@ export class Attempt {
     return this.#connecting;
   }
 
+  /** Takes charge of a channel that is open already. */
+  hold(channel: GuestChannel): GuestChannel {
+    this.#connecting = Promise.resolve(channel);
+    return channel;
+  }
+
   /** What is given back when the attempt fails. */
   onUndo(undo: () => void): void {
     this.#undoing.push(undo);

@@ -2,17 +2,7 @@ import { chmod, chown, link, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { storageError } from '../../store/index.ts';
 import { linkOrCopy } from './disk-layers.ts';
-import {
-  diskDevice,
-  diskNodes,
-  emptyNames,
-  imageDevice,
-  imageFile,
-  imageNode,
-  imageNodes,
-  layerFile,
-  layerNode,
-} from './machine-args.ts';
+import { diskDevice, driveNames, driveNodes, imageDevice, imageFile, layerFile } from './machine-args.ts';
 import type { QmpConnection } from './qmp-connection.ts';
 import type { DiskRecord } from './vm-record.ts';
 
@@ -58,16 +48,16 @@ export async function linkTop(jail: string, diskDir: string, { top }: DiskRecord
 }
 
 /**
- * Puts a VM's drives in the places of the empty ones that a spare came up with. The guest has mounted neither. Commands are sent
+ * Puts a VM's drives in the places of those that a spare came up with, of which the guest has none mounted. Commands are sent
  * without waiting for the one before: QEMU takes them in order.
  */
 export async function attachDrives(qmp: QmpConnection, disk: DiskRecord): Promise<void> {
+  const names = driveNames(disk);
   const swap = (device: string, node: string) =>
     qmp.execute('qom-set', { path: `/machine/peripheral/${device}`, property: 'drive', value: node });
   await Promise.all([
-    ...[...imageNodes(), ...diskNodes(disk)].map((node) => qmp.execute('blockdev-add', { ...node })),
-    swap(imageDevice, imageNode),
-    swap(diskDevice, layerNode(disk.top)),
-    ...Object.values(emptyNames).map((name) => qmp.execute('blockdev-del', { 'node-name': name })),
+    ...driveNodes(disk).map((node) => qmp.execute('blockdev-add', { ...node })),
+    swap(imageDevice, names.image),
+    swap(diskDevice, names.disk),
   ]);
 }

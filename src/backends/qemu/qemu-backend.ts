@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError, isAlcoveError } from '../../errors.ts';
@@ -24,17 +23,20 @@ import {
   rememberTrial,
 } from './accelerator.ts';
 import { BlankDisks } from './blank-disk.ts';
-import type { QemuContext } from './context.ts';
 import { makeDisk, snapshotLayers } from './disk-layers.ts';
 import type { Failpoint, QemuFailpointName } from './failpoints.ts';
 import type { GuestConnector } from './guest-line.ts';
+import { QemuKeepsakes } from './keepsakes.ts';
 import { machineFacts } from './machine-facts.ts';
 import { MemoryImages } from './memory/index.ts';
 import { adoptMemory, type KeptMemory, snapshotMemory } from './memory-files.ts';
+import { newMac } from './new-mac.ts';
 import { type HostFacts, probeHost, type QemuHost, type QemuPrograms, readHostFacts } from './probe-host.ts';
 import { QemuVm } from './qemu-vm.ts';
+import { Rehearsal } from './rehearsal.ts';
 import { MiB } from './sizes.ts';
 import { assertDiskRestorable, assertMemoryFits } from './snapshot-manifest.ts';
+import { QemuSpares, type SpareContext } from './spares.ts';
 import { describeLimits } from './spawn-qemu.ts';
 import { machineIn, sweep } from './sweep.ts';
 import { Templates } from './templates.ts';
@@ -77,7 +79,7 @@ export function createQemuBackend(options: QemuBackendOptions): VmBackend {
   return new QemuBackend(options);
 }
 
-class QemuBackend implements VmBackend, QemuContext {
+class QemuBackend implements VmBackend, SpareContext {
   readonly name = 'qemu';
   readonly clock: Clock;
   readonly connector: GuestConnector;
@@ -88,7 +90,10 @@ class QemuBackend implements VmBackend, QemuContext {
   readonly templates: Templates;
   readonly at: Failpoint;
   readonly #options: QemuBackendOptions;
-  readonly #blanks: BlankDisks;
+  readonly blanks: BlankDisks;
+  readonly rehearsal: Rehearsal;
+  readonly spares: QemuSpares;
+  readonly keepsakes: QemuKeepsakes;
   #host: Promise<QemuHost> | undefined;
 
   constructor(options: QemuBackendOptions) {
@@ -99,13 +104,16 @@ class QemuBackend implements VmBackend, QemuContext {
     const { stateDir } = options;
     this.stateDir = stateDir;
     this.at = async (name) => options.failpoint?.(name);
-    this.#blanks = new BlankDisks(stateDir);
+    this.blanks = new BlankDisks(stateDir);
     this.images = new MemoryImages({
       dir: join(stateDir.templatesDir, 'memory'),
       tmpDir: stateDir.tmpDir,
       clock: this.clock,
     });
+    this.rehearsal = new Rehearsal(stateDir, this.blanks);
+    this.spares = new QemuSpares(this);
     this.templates = new Templates(stateDir.templatesDir, () => this, this.at);
+    this.keepsakes = new QemuKeepsakes(stateDir.templatesDir, this.templates, this.images);
   }
 
   async probe(options: BackendCallOptions = {}): Promise<BackendProbe> {
@@ -160,7 +168,7 @@ class QemuBackend implements VmBackend, QemuContext {
   async create(request: CreateRequest, options: BackendCallOptions = {}): Promise<QemuVm> {
     const { diskMiB } = request.shape;
     options.onProgress?.('making the disk');
-    const [, blank] = await Promise.all([this.host(options), this.#blanks.get(diskMiB)]);
+    const [, blank] = await Promise.all([this.host(options), this.blanks.get(diskMiB)]);
     return this.#make(
       request,
       (dir) => makeDisk(dir, [{ path: blank, digest: null }], diskMiB * MiB, 'as-image'),
@@ -238,10 +246,4 @@ class QemuBackend implements VmBackend, QemuContext {
     const remembered = rememberTrial(stateDir.root, [bootId(), host.qemu.text], trial);
     return chooseAccelerator(accel, kernel, evidence ?? { ...hostEvidence, trial: remembered });
   }
-}
-
-/** Locally administered, in QEMU's own range, and random: no two VMs share one, those made from one snapshot neither. */
-function newMac(): string {
-  const [a = 0, b = 0, c = 0] = randomBytes(3);
-  return ['52', '54', '00', ...[a, b, c].map((byte) => byte.toString(16).padStart(2, '0'))].join(':');
 }

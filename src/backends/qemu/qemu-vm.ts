@@ -9,13 +9,14 @@ import type {
   CreateRequest,
   PhysicalState,
   SnapshotManifest,
+  SpareKey,
   StartRequest,
 } from '../../vm/backend.ts';
 import { captureRunning } from './capture-running.ts';
 import { ConsoleLog } from './console-log.ts';
 import type { QemuContext } from './context.ts';
 import { stateFile } from './device-state.ts';
-import { checkLayers, makeTop } from './disk-layers.ts';
+import { checkLayers, makeTop, removeTop } from './disk-layers.ts';
 import { waitForEnd } from './end-process.ts';
 import { GuestLine } from './guest-line.ts';
 import { pauseMachine, type RunningMachine, resumeMachine, shutDownGuest } from './guest-power.ts';
@@ -37,8 +38,11 @@ import { recoverMachine } from './recover-machine.ts';
 import { readRunRecord, updateRunRecord } from './run-record.ts';
 import { assertMemoryFits, snapshotManifest } from './snapshot-manifest.ts';
 import { type DiskOwner, exportSnapshot, freezeDiskOff } from './snapshot-vm.ts';
-import { networkOf, type Origin, startMachine } from './start-machine.ts';
+import { QemuSpare, spareTop } from './spare.ts';
+import { imageKey, memoryKey, shapeKey } from './spare-keys.ts';
+import { networkOf, type Origin, type StartedMachine, startMachine } from './start-machine.ts';
 import { machineIn, sweep, tidy } from './sweep.ts';
+import { takeOverSpare } from './take-over-spare.ts';
 import { type MachinePlaces, machinePlaces, type VmPlaces } from './vm-places.ts';
 import { type DiskRecord, type MemoryRecord, type VmRecord, writeVmRecord } from './vm-record.ts';
 
@@ -163,22 +167,11 @@ export class QemuVm implements BackendVm, DiskOwner {
     await checkLayers(this.places.disk, this.disk);
     const kept = this.#record.memory?.state === 'kept' ? this.#record.memory : undefined;
     const console = ConsoleLog.empty(this.places.consolePath);
+    const spare = this.#usable(request.spare);
     try {
-      const origin = kept ? await this.#keptOrigin(kept) : await this.#templateOrigin(options);
-      const { machine, channel } = await startMachine(
-        this.#context,
-        {
-          what: `starting ${this.id}`,
-          places: machinePlaces(this.#context.stateDir, this.id, this.places.machineDir),
-          shape: this.#request.shape,
-          console,
-          origin,
-          drives: this.#drives(),
-          person: { ...request, network: networkOf(request, this.#request.shape, this.#record.mac) },
-          commit: () => this.#commitStart(origin),
-        },
-        options,
-      );
+      const { machine, channel } = spare
+        ? await this.#takeOver(spare, request, console, kept, options)
+        : await this.#startAlone(request, console, kept, options);
       this.#attach(machine, console, channel);
       if (kept) await this.#useUpMemory();
     } catch (error) {
@@ -187,6 +180,74 @@ export class QemuVm implements BackendVm, DiskOwner {
       await this.#takeBackStart();
       throw error;
     }
+  }
+
+  async #startAlone(
+    request: StartRequest,
+    console: ConsoleLog,
+    kept: MemoryRecord | undefined,
+    options: BackendCallOptions,
+  ): Promise<StartedMachine> {
+    const { shape } = this.#request;
+    const origin = kept ? await this.#keptOrigin(kept) : await this.#templateOrigin(options);
+    return startMachine(
+      this.#context,
+      {
+        what: `starting ${this.id}`,
+        places: machinePlaces(this.#context.stateDir, this.id, this.places.machineDir),
+        shape,
+        console,
+        origin,
+        drives: this.#drives(),
+        person: { ...request, network: networkOf(request, shape, this.#record.mac) },
+        commit: () => this.#commitStart(origin),
+      },
+      options,
+    );
+  }
+
+  async #takeOver(
+    spare: QemuSpare,
+    request: StartRequest,
+    console: ConsoleLog,
+    kept: MemoryRecord | undefined,
+    options: BackendCallOptions,
+  ): Promise<StartedMachine> {
+    if (kept) await this.#keptOrigin(kept);
+    const mac = spare.record.mac ?? this.#record.mac;
+    options.onProgress?.('taking a warm machine');
+    const started = await takeOverSpare(
+      this.#context,
+      {
+        what: `starting ${this.id}`,
+        vm: this.places,
+        console,
+        spare,
+        drives: this.#drives(),
+        person: { ...request, network: networkOf(request, this.#request.shape, mac) },
+        commit: (origin) => this.#commitStart(origin, mac),
+      },
+      options,
+    );
+    if (spare.kind === 'image') await removeTop(this.places.disk, { ...this.disk, top: spareTop - 1 });
+    return started;
+  }
+
+  /** A spare that is for something else, or of another backend, is of no use. */
+  #usable(spare: StartRequest['spare']): QemuSpare | undefined {
+    return spare instanceof QemuSpare && this.spareKeys.includes(spare.key) ? spare : undefined;
+  }
+
+  /** See {@link SpareMaker.keysFor}. */
+  get spareKeys(): readonly SpareKey[] {
+    const { image, shape } = this.#request;
+    const { disk, memory } = this.#record;
+    if (memory?.state === 'kept') {
+      const { device, layers } = keptMemory(this.places.memory, memory);
+      return [memoryKey(shape, [...layers, device])];
+    }
+    if (disk.content === 'changed') return [shapeKey(shape)];
+    return [imageKey(shape, image.digest), shapeKey(shape)];
   }
 
   #drives(): Drives {
@@ -216,16 +277,22 @@ export class QemuVm implements BackendVm, DiskOwner {
     return { memory, guest: 'sealed' };
   }
 
-  /** Durable before the guest goes on: from then on the disk is no longer that of the memory. */
-  async #commitStart({ guest, memory }: Origin): Promise<void> {
-    const { disk } = this.#record;
-    const changed: DiskRecord = { ...disk, content: 'changed' };
-    if (guest === 'new') {
-      const record = await adoptMemory(this.places.memory, memory, 'layers');
-      await this.#setRecord({ disk: changed, memory: record });
-    } else if (this.#record.memory) {
-      await this.#setRecord({ disk: changed, memory: { ...this.#record.memory, state: 'trying' } });
+  /**
+   * Durable before the guest goes on: from then on the disk is no longer that of the memory, or of the image; that of a spare which
+   * had its root mounted already takes the place of one that nothing was written to.
+   */
+  async #commitStart({ guest, memory }: Origin, mac = this.#record.mac): Promise<void> {
+    const disk: DiskRecord = {
+      ...this.disk,
+      content: 'changed',
+      ...(guest === 'set up' && { top: spareTop }),
+    };
+    if (guest === 'sealed') {
+      const kept = this.#record.memory;
+      if (kept) await this.#setRecord({ disk, memory: { ...kept, state: 'trying' } });
+      return;
     }
+    await this.#setRecord({ mac, disk, memory: await adoptMemory(this.places.memory, memory, 'layers') });
   }
 
   async #useUpMemory(): Promise<void> {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { link } from 'node:fs/promises';
+import { link, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { GuestChannel, GuestNetwork } from '../../guest/index.ts';
 import type { BackendCallOptions, MachineShape, StartRequest } from '../../vm/backend.ts';
 import type { ConsoleLog } from './console-log.ts';
@@ -18,8 +19,11 @@ import type { MachinePlaces } from './vm-places.ts';
 /** What a machine goes on from. */
 export interface Origin {
   memory: KeptMemory;
-  /** `new`: a template's guest, which has no root yet; `sealed`: somebody's, that stood still when it was captured. */
-  guest: 'new' | 'sealed';
+  /**
+   * `new`: a template's guest, which has no root yet; `set up`: a spare's, which has, and no name yet; `sealed`: somebody's, that
+   * stood still when it was captured.
+   */
+  guest: 'new' | 'set up' | 'sealed';
 }
 
 /** Who a guest is told to be. */
@@ -56,9 +60,15 @@ export async function startMachine(
   options: BackendCallOptions,
 ): Promise<StartedMachine> {
   const { bootTimeoutMs: timeoutMs, clock, connector } = context;
-  const { console, drives, places, what } = request;
+  const { console, drives, origin, places, shape, what } = request;
   return attempt({ what, places, console, clock, connector, timeoutMs }, options, async (a) => {
-    const machine = await spawnFrom(context, a, request, { drives, onProgress: options.onProgress });
+    makeMachineDir(places);
+    const machine = await spawnFrom(
+      context,
+      a,
+      { places, shape, memory: origin.memory, drives },
+      options.onProgress,
+    );
     await context.at('start.placed');
     await loadDeviceState(machine.qmp, clock, a.ending);
     await context.at('start.loaded');
@@ -68,26 +78,38 @@ export async function startMachine(
   });
 }
 
-/** Starts QEMU over a memory image, its drives in place or empty, waiting for the state that it was handed. */
+export interface SpawnFromRequest {
+  places: MachinePlaces;
+  shape: MachineShape;
+  memory: KeptMemory;
+  /** Without them its drives are empty. */
+  drives?: Drives;
+  /** See {@link MachinePlan}. */
+  drivePrefix?: string;
+}
+
+/** Starts QEMU over a memory image, waiting for the state that it was handed. */
 export async function spawnFrom(
   context: QemuContext,
   a: Attempt,
-  { origin, places, shape }: Pick<StartMachineRequest, 'origin' | 'places' | 'shape'>,
-  { drives, onProgress }: { drives: Drives | undefined; onProgress: BackendCallOptions['onProgress'] },
+  { drivePrefix = '', drives, memory, places, shape }: SpawnFromRequest,
+  onProgress?: BackendCallOptions['onProgress'],
 ): Promise<Machine> {
   const { images, uids } = context;
   const [host, { accelerator }] = await Promise.all([context.host(), context.accelerator(shape)]);
-  const { layers, device } = origin.memory;
+  const { layers, device } = memory;
   await using image = await images.get({
     layers: layers.map(({ path, digest }) => ({ path, sha256: digest.sha256 })),
     ramBytes: shape.memoryMiB * MiB,
   });
   onProgress?.('starting QEMU');
-  makeMachineDir(places);
   const uid = uids.take(host.uids, places.name);
   a.onUndo(() => uids.give(uid));
   await link(image.path, places.ramPath);
-  if (drives) await linkDrives(places.jail, drives, uid);
+  if (drives) {
+    await mkdir(join(places.jail, drivePrefix), { recursive: true, mode: 0o711 });
+    await linkDrives(join(places.jail, drivePrefix), drives, uid);
+  }
   const plan: MachinePlan = {
     qemu: host.qemu,
     accelerator,
@@ -96,6 +118,7 @@ export async function spawnFrom(
     ram: 'private',
     begin: 'incoming',
     disk: drives?.disk,
+    drivePrefix,
     dropTo: uid,
   };
   const machine = await a.spawn(host, plan, device.path);
@@ -108,12 +131,14 @@ export async function wake(
   context: QemuContext,
   a: Attempt,
   machine: Machine,
-  { commit, origin, person, places }: StartMachineRequest,
+  { commit, origin, person }: Pick<StartMachineRequest, 'commit' | 'origin' | 'person'>,
+  open?: GuestChannel,
 ): Promise<GuestChannel> {
+  const { places } = machine;
   await commit();
   await context.at('start.marked');
   await machine.qmp.execute('cont');
-  const channel = await a.connect('stale');
+  const channel = open ? a.hold(open) : await a.connect('stale');
   await introduce(context, channel, origin.guest, person, a.ending);
   const { hostname, machineId, network } = person;
   updateRunRecord(places.runPath, {
@@ -142,7 +167,7 @@ export async function introduce(
     return;
   }
   const { hooks } = await channel.renew(renewal, { signal });
-  if (hooks === 'some') await channel.runHooks('after-restore', { signal });
+  if (hooks === 'some' && guest === 'sealed') await channel.runHooks('after-restore', { signal });
 }
 
 /** The network of a guest, with an address of its own on it. */
