@@ -124,6 +124,35 @@ test.for(['take-spare.begin', 'take-spare.middle', 'take-spare.end', 'start.end'
   },
 );
 
+test('a machine that dies while a start takes it over is no reason to fail, nor for the VM to have died', async () => {
+  await using fixture = await openFixture();
+  const { runtime, backend } = fixture;
+  await runtime.warm.fill({ image: 'builtin' });
+  await runtime.create({ id: 'a', image: 'builtin' });
+  const hung = backend.hang('start.end');
+  const starting = runtime.start('a');
+  await hung.reached;
+  backend.dieByItself('a', 'it was worn out');
+  hung.release();
+  expect(await starting).toMatchObject({ status: 'running' });
+  expect((await runtime.exec('a', { command: 'hostname' })).stdout).toBe('a\n');
+  await expectNoLeaks(fixture);
+});
+
+test('a machine that a start laid claim to when the engine died is given to no other', async () => {
+  await using fixture = await openFixture({
+    failpoint: (name) => (name === 'spare.claimed' ? new Promise(() => undefined) : undefined),
+  });
+  const [first, second] = await fixture.runtime.warm.fill({ image: 'builtin', count: 2 });
+  await fixture.runtime.create({ id: 'a', image: 'builtin' });
+  void fixture.runtime.start('a');
+  await expect.poll(() => fixture.runtime.warm.list()).toEqual([second]);
+  const runtime = await fixture.crash({ failpoint: () => undefined });
+  expect(runtime.mended).toEqual([`warm machine ${first?.id}: removed it, which no record knew`]);
+  expect(await runtime.warm.list()).toEqual([second]);
+  await expectNoLeaks(fixture);
+});
+
 test('a start that fails for a reason of its own says so, and the warm machine is used up', async () => {
   await using fixture = await openFixture();
   const { runtime, backend } = fixture;
@@ -191,6 +220,17 @@ test('warm machines are no reason to refuse a VM: they are given up for it', asy
     details: { limit: 'memoryMiB', max: 1024, asked: 256, taken: 1024 },
   });
   await expectNoLeaks(fixture);
+});
+
+test('the memory of a machine that is taken is the VM’s', async () => {
+  await using fixture = await openFixture({ limits: { memoryMiB: 1024 } });
+  const { runtime } = fixture;
+  await runtime.create({ id: 'a', image: 'builtin', memoryMiB: 768 });
+  await runtime.start('a');
+  await runtime.warm.fill({ image: 'other' });
+  await begin(runtime, 'b', 'other');
+  expect(await runtime.warm.stats()).toMatchObject({ claims: { image: 1 }, givenUp: { room: 0 } });
+  expect(runtime.capacity.taken.memoryMiB).toBe(1024);
 });
 
 test('nothing is given up for a VM that has no room with all of it', async () => {
