@@ -12,7 +12,8 @@ import { describeBackend } from './describe-backend.ts';
 import type { ConformanceHarness } from './harness.ts';
 import { scriptGuestLines } from './memory-guest-lines.ts';
 
-async function memoryHarness(options: MemoryBackendOptions = {}): Promise<ConformanceHarness> {
+/** @param fill how many machines are made ahead of need for the image, and for any, whenever an engine opens */
+async function memoryHarness(options: MemoryBackendOptions = {}, fill = 0): Promise<ConformanceHarness> {
   const root = mkdtempSync(join(tmpdir(), 'alcove-conformance-'));
   const stateDir = makePlaces(root);
   const database = new Database(join(root, 'alcove.db'));
@@ -24,7 +25,7 @@ async function memoryHarness(options: MemoryBackendOptions = {}): Promise<Confor
     passTime: (ms) => clock.advance(ms),
     async open() {
       backend = await backend.restarted();
-      return openVmRuntime({
+      const runtime = await openVmRuntime({
         database,
         stateDir,
         backends: [backend],
@@ -34,7 +35,14 @@ async function memoryHarness(options: MemoryBackendOptions = {}): Promise<Confor
         clock,
         hostFacts: roomyHost,
         warn: (message) => expect.unreachable(message),
+        warm: { pool: fill > 0 ? 'on' : 'off', max: 2 * fill, perImage: fill, perShape: fill },
       });
+      if (fill > 0) {
+        await runtime.warm.drop();
+        await runtime.warm.fill({ image: 'builtin', count: fill });
+        await runtime.warm.fill({ count: fill });
+      }
+      return runtime;
     },
     async cleanUp() {
       expect(backend.running).toEqual([]);
@@ -47,3 +55,4 @@ async function memoryHarness(options: MemoryBackendOptions = {}): Promise<Confor
 describeBackend('memory', () => memoryHarness());
 describeBackend('memory, whose snapshots build on each other', () => memoryHarness({ incremental: 'yes' }));
 describeBackend('memory, without any capability', () => memoryHarness({ capabilities: {} }));
+describeBackend('memory, whose machines are made ahead of need', () => memoryHarness({}, 10));
