@@ -5,6 +5,7 @@ import { describeFilesAndPorts } from './files-and-ports.ts';
 import type { ConformanceHarness, Suite } from './harness.ts';
 import { describeOrder } from './order.ts';
 import { describeSnapshots } from './snapshots.ts';
+import { describeSpares } from './spares.ts';
 import { describeSurvival } from './survival.ts';
 import { describeTable } from './transition-table.ts';
 
@@ -60,5 +61,6 @@ export function describeBackend(name: string, makeHarness: () => Promise<Conform
     describeSnapshots(suite);
     describeOrder(suite);
     describeSurvival(suite);
+    describeSpares(suite);
   });
 }

@@ -35,10 +35,9 @@ async function memoryHarness(options: MemoryBackendOptions = {}, fill = 0): Prom
         clock,
         hostFacts: roomyHost,
         warn: (message) => expect.unreachable(message),
-        warm: { pool: fill > 0 ? 'on' : 'off', max: 2 * fill, perImage: fill, perShape: fill },
+        warm: { pool: fill > 0 ? 'on' : 'off', max: 8 + 2 * fill, perImage: fill, perShape: fill },
       });
-      if (fill > 0) {
-        await runtime.warm.drop();
+      if (fill > 0 && !(await runtime.warm.list()).length) {
         await runtime.warm.fill({ image: 'builtin', count: fill });
         await runtime.warm.fill({ count: fill });
       }
