@@ -46,6 +46,9 @@ import { takeOverSpare } from './take-over-spare.ts';
 import { type MachinePlaces, machinePlaces, type VmPlaces } from './vm-places.ts';
 import { type DiskRecord, type MemoryRecord, type VmRecord, writeVmRecord } from './vm-record.ts';
 
+/** Disk that memory images may take which no machine is mapped from: some twenty of small machines. */
+const unusedImageBytes = 2 * 2 ** 30;
+
 /** One VM of the QEMU backend. See {@link BackendVm} for what each call promises. */
 export class QemuVm implements BackendVm, DiskOwner {
   readonly places: VmPlaces;
@@ -507,6 +510,7 @@ export class QemuVm implements BackendVm, DiskOwner {
       await machine.finish();
       await line.close();
       await tidy(machine.places, cgroups, this.#context.clock);
+      await this.#context.images.trim({ maxUnusedBytes: unusedImageBytes });
     };
     this.#clearing = clear();
     this.#clearing.catch(() => undefined); // The next call looks at it, and tries again.
