@@ -96,3 +96,12 @@ function parseNetwork(text: string): 'none' | 'user' {
 function absolute(path: string): string {
   return resolve(path);
 }
+
+export type MemoryChoice = 'include' | 'exclude';
+
+/** `--memory include|exclude`. */
+export function memoryOption(description: string): Option {
+  return new Option('--memory <choice>', description)
+    .choices(['include', 'exclude'])
+    .default(undefined, 'include');
+}

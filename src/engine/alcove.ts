@@ -93,8 +93,11 @@ export interface Vm extends AsyncDisposable {
   stop(options?: CallOptions & { memory?: true; graceMs?: number }): Promise<void>;
   pause(options?: CallOptions): Promise<void>;
   resume(options?: CallOptions): Promise<void>;
-  /** @param options.id @default generated */
-  snapshot(options?: CallOptions & { id?: string }): Promise<SnapshotInfo>;
+  /**
+   * @param options.id @default generated
+   * @param options.memory whether memory is kept, where there is any @default 'include'
+   */
+  snapshot(options?: CallOptions & { id?: string; memory?: 'include' | 'exclude' }): Promise<SnapshotInfo>;
   /** So many VMs from one snapshot of this one, taken now; each succeeds or fails alone. */
   fork(
     count: number,

@@ -37,7 +37,7 @@ export class VmHandle implements Vm {
     await this.#runtime.resume(this.id, options);
   }
 
-  snapshot(options?: CallOptions & { id?: string }): Promise<SnapshotInfo> {
+  snapshot(options?: Parameters<Vm['snapshot']>[0]): Promise<SnapshotInfo> {
     return this.#runtime.snapshot(this.id, options);
   }
 

@@ -19,7 +19,7 @@ export function addVmForkCommand(parent: Command, cli: Cli): void {
   const command = parent
     .command('fork')
     .description(
-      'Make VMs with the disk of one as it is now, boot them, and print their ids. The VM itself goes on as before.',
+      'Make VMs from one as it is now, start them, and print their ids: copies of a running VM go on with its processes. The VM itself goes on as before.',
     )
     .argument('<vm>', 'id of a VM')
     .addOption(

@@ -14,7 +14,7 @@ export function addVmStopCommand(parent: Command, cli: Cli): void {
     .command('stop')
     .description('Stop running or paused VMs. Their disks stay.')
     .argument('<vm...>', 'ids of VMs')
-    .option('--memory', 'keep memory, too: processes go on at the next start; the qemu backend cannot yet')
+    .option('--memory', 'keep memory, too: its processes go on at the next start')
     .addOption(
       new Option('--grace <time>', 'time for the guest to end by itself').argParser((text) =>
         parseDuration('--grace', text),
@@ -33,6 +33,7 @@ export function addVmStopCommand(parent: Command, cli: Cli): void {
     );
   addExamples(command, [
     ['alcove vm stop web', 'As when a machine is shut down.'],
+    ['alcove vm stop --memory web', 'As when a lid is closed: `alcove vm start web` goes on from there.'],
     ['alcove vm stop --grace 0s web', 'At once: what its processes had not written is lost.'],
   ]);
 }
