@@ -1,90 +1,98 @@
 /**
- * `npm run bench [-- --rounds N] [-- --only TITLE]`: Alcove beside its peers, in one run on one machine. Prints a table and writes
- * `build/bench.json`.
+ * `npm run bench [-- --list] [-- --only TITLE] [-- --rounds N]`: Alcove beside its peers, in one run on one machine. Prints a table and writes
+ * `build/bench.json`. A case that fails does not keep the others from being run; the exit code is then 1.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, tmpdir, totalmem } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build, root } from '../scripts/build.ts';
 import { setUp } from '../scripts/setup.ts';
-import { openAlcove } from '../src/index.ts';
-import { Docker } from './docker.ts';
-import { keptKernel, runFloor, writeFloorInitramfs } from './floor.ts';
-import { formatTable, type Measured, measure, type Row, timed } from './measure.ts';
-import { findBusybox, packRootfs } from './rootfs.ts';
+import { cases } from './cases/index.ts';
+import { type Case, measure } from './measure.ts';
+import { evaluate, type Measured } from './results.ts';
+import { formatGoals, formatTable } from './table.ts';
+import { World } from './world.ts';
 
-const { values: flags } = parseArgs({ options: { rounds: { type: 'string' }, only: { type: 'string' } } });
-const memoryMiB = 256;
-/** A static program that does nothing. */
-const noOp = ['/bin/no-op'] as const;
+const { values: flags } = parseArgs({
+  options: {
+    list: { type: 'boolean' },
+    only: { type: 'string', multiple: true },
+    rounds: { type: 'string' },
+  },
+});
+const chosen = cases.filter(({ title }) => !flags.only || flags.only.some((part) => title.includes(part)));
 
-setUp('test');
-build();
-const work = mkdtempSync(join(tmpdir(), 'alcove-bench-'));
-try {
-  const stateDir = join(work, 'state');
-  await using alcove = await openAlcove({ stateDir });
-  const busybox = findBusybox();
-  const rootfsTar = await packRootfs(busybox, work);
-  const image = await alcove.images.add({ kind: 'tar', path: rootfsTar }, { name: 'bench' });
-  await using vm = await alcove.create({ image: 'bench', memoryMiB });
-  await vm.start();
-  const floor = {
-    kernelPath: join(keptKernel(stateDir), 'vmlinuz'),
-    initramfsPath: await writeFloorInitramfs(keptKernel(stateDir), busybox, work),
-    rootfsPath: image.rootfsPath,
-  };
-  await using docker = await Docker.connect(rootfsTar);
-  if (!docker) console.error('bench: no Docker engine can be reached; its rows are left out');
+/** The first signal lets the turn that is under way end, and cleans up; a second one ends the process. */
+const stopping = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => stopping.abort(new Error(`stopped by ${signal}`)));
 
-  const rows: Row[] = [
-    {
-      title: 'cold start to the end of the first command',
-      rounds: Number(flags.rounds ?? 10),
-      goals: { 'hand-written QEMU': 1.25 },
-      contenders: [
-        {
-          name: 'alcove',
-          run: async () => {
-            const start = performance.now();
-            await using fresh = await alcove.create({ image: 'bench', memoryMiB });
-            await fresh.start();
-            await fresh.exec({ command: noOp });
-            return performance.now() - start;
-          },
-        },
-        { name: 'hand-written QEMU', run: () => runFloor(floor, memoryMiB) },
-        ...(docker ? [{ name: 'docker run', run: () => docker.run(noOp) }] : []),
-      ],
-    },
-    {
-      title: 'command in a running machine, round trip',
-      rounds: Number(flags.rounds ?? 10),
-      repeats: 20,
-      goals: { 'docker exec': 0.1 },
-      contenders: [
-        { name: 'alcove', run: () => timed(() => vm.exec({ command: noOp })) },
-        { name: 'ping of the agent', run: () => timed(() => vm.ping()) },
-        ...(docker ? [{ name: 'docker exec', run: () => docker.exec(noOp) }] : []),
-      ],
-    },
-  ];
+if (chosen.length === 0) {
+  console.error('bench: no case has such a title; --list tells all');
+  process.exitCode = 2;
+} else if (flags.list) {
+  console.log(
+    chosen.map(({ title, rows }) => [title, ...rows.map((row) => `  ${row.title}`)].join('\n')).join('\n'),
+  );
+} else {
+  setUp('test');
+  build();
+  await runCases();
+}
+
+async function runCases(): Promise<void> {
+  await using world = await World.open();
   const measured: Measured[] = [];
-  for (const row of rows.filter(({ title }) => title.includes(flags.only ?? ''))) {
-    measured.push(
-      await measure(row, (round) => console.error(`bench: ${row.title}: round ${round} of ${row.rounds}`)),
-    );
+  const failed: Record<string, string> = {};
+  for (const one of chosen) {
+    if (stopping.signal.aborted) break;
+    const start = performance.now();
+    try {
+      measured.push(...(await runCase(one, world)));
+    } catch (error) {
+      console.error(`bench: ${one.title} failed:`, error);
+      failed[one.title] = error instanceof Error ? error.message : String(error);
+    }
+    try {
+      await world.sweep();
+    } catch (error) {
+      console.error(`bench: after ${one.title}:`, error);
+      failed[`after ${one.title}`] = error instanceof Error ? error.message : String(error);
+    }
+    console.error(`bench: ${one.title}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
   }
   console.log(formatTable(measured));
+  console.log(`\n${formatGoals(measured)}`);
+  for (const [what, why] of Object.entries(world.missing))
+    console.log(`not measured: ${what}: ${why.trim()}`);
+  for (const title of Object.keys(failed)) console.log(`FAILED: ${title}`);
+  writeReport({ peers: world.peers, missing: world.missing, failed, rows: measured });
+  if (Object.keys(failed).length > 0) process.exitCode = 1;
+}
+
+async function runCase(one: Case, world: World): Promise<Measured[]> {
+  await using owned = new AsyncDisposableStack();
+  const contenders = await one.prepare(world, owned);
+  const rounds = Number(flags.rounds ?? one.rounds);
+  const samples = await measure(contenders, {
+    rounds,
+    warmUps: one.warmUps ?? 1,
+    onTurn: (round, name) => console.error(`bench: ${one.title}: round ${round} of ${rounds}: ${name}`),
+    signal: stopping.signal,
+  });
+  return evaluate(one, samples);
+}
+
+function writeReport(report: object): void {
   const machine = {
     cpu: cpus()[0]?.model,
     cores: cpus().length,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
+    kernel: release(),
+    node: process.version,
   };
   mkdirSync(join(root, 'build'), { recursive: true });
-  const report = { at: new Date().toISOString(), machine, docker: docker?.version, rows: measured };
-  writeFileSync(join(root, 'build/bench.json'), `${JSON.stringify(report, undefined, 2)}\n`);
-} finally {
-  rmSync(work, { recursive: true, force: true });
+  const whole = { at: new Date().toISOString(), machine, ...report };
+  writeFileSync(join(root, 'build/bench.json'), `${JSON.stringify(whole, undefined, 2)}\n`);
 }

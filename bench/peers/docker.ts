@@ -1,0 +1,82 @@
+/** The Docker engine as a peer, where one can be reached. Uses the `docker` client, as its users do. */
+import { type ChildProcessByStdio, execFile, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
+import type { Rootfs } from '../programs/rootfs.ts';
+
+const execute = promisify(execFile);
+
+export class Docker implements AsyncDisposable {
+  readonly version: string;
+  /** An image of the root filesystem. */
+  readonly image: string;
+  /** All images and containers of this run bear it. */
+  readonly #mark: string;
+
+  private constructor(version: string, mark: string) {
+    this.version = version;
+    this.#mark = mark;
+    this.image = `${mark}:base`;
+  }
+
+  /** @throws when there is no client, or no engine behind it */
+  static async connect(rootfs: Rootfs): Promise<Docker> {
+    const { stdout } = await execute('docker', ['version', '--format', '{{.Server.Version}}']);
+    const docker = new Docker(stdout.trim(), `alcove-bench-${process.pid}`);
+    await docker.import(rootfs.tar, 'base');
+    return docker;
+  }
+
+  /** `docker import` of a root filesystem; resolves with the image's name. */
+  async import(tar: string, tag: string): Promise<string> {
+    await this.do('import', tar, `${this.#mark}:${tag}`);
+    return `${this.#mark}:${tag}`;
+  }
+
+  /** `docker run --rm` of a command, to its end. */
+  async run(command: readonly string[], image = this.image): Promise<void> {
+    await this.do('run', '--rm', '--network=none', image, ...command);
+  }
+
+  /** `docker run --detach` of a container that stays up; resolves with its id. Its first process obeys `docker stop` at once, thanks to `--init`. */
+  async start(image = this.image): Promise<string> {
+    const options = ['--detach', '--network=none', '--init', `--label=${this.#mark}`];
+    return this.do('run', ...options, image, '/bin/sleep', '86400');
+  }
+
+  async exec(container: string, command: readonly string[]): Promise<void> {
+    await this.do('exec', container, ...command);
+  }
+
+  /** The same, to read from while it runs. */
+  stream(container: string, command: readonly string[]): ChildProcessByStdio<null, Readable, null> {
+    return spawn('docker', ['exec', container, ...command], { stdio: ['ignore', 'pipe', 'inherit'] });
+  }
+
+  /** `docker commit`, which pauses the container for it. */
+  async commit(container: string, tag: string): Promise<string> {
+    await this.do('commit', container, `${this.#mark}:${tag}`);
+    return `${this.#mark}:${tag}`;
+  }
+
+  async removeContainers(...containers: readonly string[]): Promise<void> {
+    await this.do('rm', '--force', ...containers);
+  }
+
+  async removeImage(image: string): Promise<void> {
+    await this.do('rmi', '--force', image);
+  }
+
+  /** Any other call of the client; resolves with what it printed. */
+  async do(...args: readonly string[]): Promise<string> {
+    const { stdout } = await execute('docker', args);
+    return stdout.trim();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const containers = await this.do('ps', '--all', '--quiet', `--filter=label=${this.#mark}`);
+    if (containers) await this.removeContainers(...containers.split('\n'));
+    const images = await this.do('images', '--format={{.Repository}}:{{.Tag}}', this.#mark);
+    if (images) await this.do('rmi', '--force', ...images.split('\n'));
+  }
+}
