@@ -5,10 +5,11 @@ import { cancelled, isAlcoveError } from '../errors.ts';
 import { type Clock, systemClock } from '../host/index.ts';
 import { openImageStore, openKernelStore } from '../images/index.ts';
 import { Database, defaultStateDir, openStateDir, type StateDir } from '../store/index.ts';
-import { openVmRuntime, type VmBackend, type VmRuntime, type WarmOptions } from '../vm/index.ts';
+import { openVmRuntime, type VmBackend, type VmRuntime } from '../vm/index.ts';
 import type { Alcove, OpenOptions } from './alcove.ts';
 import { Engine } from './engine.ts';
 import { destroyLeftRuns } from './run-in-new-vm.ts';
+import { warmthOf } from './warmth.ts';
 
 /** How often a locked state directory is tried again, in ms. */
 const lockPollMs = 100;
@@ -65,23 +66,6 @@ function limitsOf({ limits }: Config) {
     vms: limits.max_vms,
     ...(limits.memory_mib !== undefined && { memoryMiB: limits.memory_mib }),
     ...(limits.disk_mib !== undefined && { diskMiB: limits.disk_mib }),
-  };
-}
-
-/** What the library asks for goes over what is configured; asking at all turns the pool on. */
-function warmthOf({ warm }: Config, asked: OpenOptions['warm']): Partial<WarmOptions> {
-  return {
-    pool: warm.pool,
-    atClose: warm.at_close,
-    perImage: warm.per_image,
-    perShape: warm.per_shape,
-    perSnapshot: warm.per_snapshot,
-    max: warm.max,
-    ...(warm.memory_mib !== undefined && { memoryMiB: warm.memory_mib }),
-    idleMs: warm.idle_ms,
-    minFreeMemoryMiB: warm.min_free_memory_mib,
-    minFreeDiskMiB: warm.min_free_disk_mib,
-    ...(asked && { pool: 'on', ...asked }),
   };
 }
 

@@ -59,3 +59,29 @@ test('what is found at open is counted whatever the limits say, and stops others
   expect(admission.taken).toEqual({ vms: 3, memoryMiB: 1800, diskMiB: 6000 });
   expect(() => admission.takeVm('d', room)).toThrowError(expect.objectContaining({ code: 'AtCapacity' }));
 });
+
+test('machines made ahead of need hold what VMs leave, and are no reason to refuse one', () => {
+  const admission = new Admission(limits);
+  admission.takeVm('a', room);
+  admission.takeSpare('spare-1', 500);
+  admission.takeSpare('spare-2', 400);
+  expect(() => admission.takeSpare('spare-3', 101)).toThrowError(
+    expect.objectContaining({ details: { limit: 'memoryMiB', max: 1000, asked: 101, taken: 900 } }),
+  );
+  expect(admission.taken).toEqual({ vms: 1, memoryMiB: 0, diskMiB: 1000 });
+  expect(admission.takeMemory('a', 256)).toBe(false);
+  admission.releaseSpare('spare-1');
+  expect(admission.takeMemory('a', 256)).toBe(true);
+  expect(admission.sparesMiB).toBe(400);
+});
+
+test('where VMs have the memory, the refusal does not speak of machines made ahead of need', () => {
+  const admission = new Admission(limits);
+  admission.takeVm('a', room);
+  admission.takeVm('b', room);
+  admission.takeMemory('a', 800);
+  admission.takeSpare('spare', 200);
+  expect(() => admission.takeMemory('b', 256)).toThrowError(
+    expect.objectContaining({ details: { limit: 'memoryMiB', max: 1000, asked: 256, taken: 800 } }),
+  );
+});

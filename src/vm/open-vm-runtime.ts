@@ -21,7 +21,7 @@ import {
   Spares,
   sparesMigrations,
   type WarmOptions,
-  warmDefaults,
+  warmOptions,
 } from './spares/index.ts';
 import { VmRecords } from './vm-records.ts';
 import { VmRuntime } from './vm-runtime.ts';
@@ -61,7 +61,7 @@ const defaultRetentionMs = 3_600_000;
  * Opens the VM runtime over a state directory that the caller has locked: brings its tables up to date, and finds or
  * mends what an earlier engine left; see {@link VmRuntime.mended}.
  *
- * @throws AlcoveError `StateUnusable`, `StateCorrupt`, `BackendUnavailable` when the default backend is not among those given
+ * @throws AlcoveError `StateUnusable`, `StateCorrupt`, `InvalidInput` (`warm`), `BackendUnavailable` when the default backend is not among those given
  */
 export async function openVmRuntime(options: VmRuntimeOptions): Promise<VmRuntime> {
   const { database, failpoint, clock = systemClock } = options;
@@ -94,7 +94,7 @@ export async function openVmRuntime(options: VmRuntimeOptions): Promise<VmRuntim
     warn,
     at: async (name) => failpoint?.(name),
   };
-  const warmth = { ...warmDefaults(admission.limits.memoryMiB), ...options.warm };
+  const warmth = warmOptions(options.warm ?? {}, admission.limits.memoryMiB);
   const hostRoom = options.hostRoom ?? (() => readHostRoom(options.stateDir.root));
   const spares = new Spares(context, warmth, hostRoom);
   const mended = [...(await recoverVms(context)), ...(await spares.recover())];

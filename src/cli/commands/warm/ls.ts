@@ -38,5 +38,5 @@ export function addWarmLsCommand(parent: Command, cli: Cli): void {
 
 function purpose({ kind, image, snapshot }: SpareInfo): string {
   if (kind === 'shape') return 'any image';
-  return image?.reference ?? snapshot ?? kind;
+  return snapshot ?? image?.reference ?? kind;
 }
