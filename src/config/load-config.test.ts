@@ -1,9 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
+import { z } from 'zod';
 import { isAlcoveError } from '../errors.ts';
 import { loadConfig } from './load-config.ts';
+import { configSchema, environmentKeys } from './schema.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'config-'));
 afterAll(() => rmSync(dir, { recursive: true }));
@@ -44,6 +46,18 @@ test('the environment goes over the file, and an override over both', () => {
     backend: 'memory',
     limits: { max_vms: 7, memory_mib: 512 },
   });
+});
+
+test('docs/config.md names every key and every variable', () => {
+  const docs = readFileSync('docs/config.md', 'utf8');
+  const keys = Object.entries(configSchema.shape).flatMap(([key, schema]) =>
+    schema instanceof z.ZodPrefault
+      ? Object.keys((schema.unwrap() as z.ZodObject).shape).map((below) => `${key}.${below}`)
+      : [key],
+  );
+  expect(keys.length).toBeGreaterThan(10);
+  for (const key of keys) expect(docs).toContain(`| \`${key}\` |`);
+  for (const variable of Object.keys(environmentKeys)) expect(docs).toContain(`\`${variable}\``);
 });
 
 const refused: [name: string, env: () => NodeJS.ProcessEnv, field: string][] = [
