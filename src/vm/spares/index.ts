@@ -5,7 +5,7 @@
 export { type HostRoom, readHostRoom } from './host-room.ts';
 export type { GiveUpReason, SpareInfo, WarmSpec, WarmStats } from './spare-info.ts';
 export { type WarmOptions, warmOptions } from './spare-options.ts';
-export { sparesMigrations } from './spare-records.ts';
+export { SpareRecords, sparesMigrations } from './spare-records.ts';
 export { type Claim, Spares } from './spares.ts';
 export { startMachine } from './start-machine.ts';
 export type { Warm } from './warm.ts';
