@@ -300,7 +300,7 @@ impl Agent {
         match frame.kind {
             FRAME_SYNC => self.on_sync(frame.payload),
             FRAME_OPEN => {
-                if frame.stream <= self.last_stream {
+                if frame.stream <= self.last_stream || frame.stream == outbox::NOBODY {
                     return Err("a stream id was used again");
                 }
                 self.last_stream = frame.stream;
@@ -446,8 +446,9 @@ impl Agent {
             let message = format!("{MAX_STREAMS} streams are open already");
             return Err(Failure::new("AtCapacity", message));
         }
-        let before_setup = matches!(op, OP_PING | OP_SETUP | OP_CLOCK | OP_ENTROPY | OP_USAGE | OP_SHUTDOWN);
-        if !before_setup && (OP_PING..=OP_HOOKS).contains(&op) && !self.guest.is_ready() {
+        let before_setup =
+            matches!(op, OP_PING | OP_SETUP | OP_CLOCK | OP_ENTROPY | OP_USAGE | OP_SHUTDOWN | OP_REHEARSE);
+        if !before_setup && (OP_PING..=OP_REHEARSE).contains(&op) && !self.guest.is_ready() {
             return Err(Failure::new("GuestUnreachable", "the guest is not set up yet"));
         }
         if self.shutting_down.is_some() && op != OP_PING {
@@ -647,11 +648,16 @@ impl Agent {
                     _ => return,
                 }
                 self.maintenance_at = None;
-                self.look_after_leftovers();
-                self.kits.clean();
-                self.kits.refill();
+                self.tidy_up();
             }
         }
+    }
+
+    /// Frees what is left of commands that are over, and makes ready what the next one needs.
+    pub fn tidy_up(&mut self) {
+        self.look_after_leftovers();
+        self.kits.clean();
+        self.kits.refill();
     }
 
     pub fn maintain_later(&mut self) {

@@ -5,6 +5,7 @@ use crate::agent::Agent;
 use crate::cgroup::Cgroups;
 use crate::failure::EBUSY;
 use crate::guest::{Guest, Place};
+use crate::network::bring_up_loopback;
 use crate::protocol::PORT_NAME;
 use crate::sys;
 use crate::transport::Transport;
@@ -37,6 +38,7 @@ fn boot_and_serve() -> String {
     let clock = Instant::now();
     sys::set_umask(0);
     mount_kernel_file_systems();
+    crate::setup::make_mount_points();
     open_console();
     let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let debug = cmdline.split_whitespace().any(|word| word == "alcove.debug");
@@ -54,6 +56,10 @@ fn boot_and_serve() -> String {
         }
     }
     stage("modules loaded");
+    // Here, where it is done once for all machines that start as copies of this one.
+    if let Err(error) = bring_up_loopback() {
+        return format!("no loopback interface: {error}");
+    }
     let _ = sys::set_limit(sys::RLIMIT_NOFILE, OPEN_FILES);
     let signals = match sys::take_signals() {
         Ok(signals) => signals,

@@ -199,11 +199,12 @@ impl Agent {
     fn remove_command(&mut self, key: u32) {
         if let Some(mut command) = self.commands.remove(&key) {
             let why = command.not_started.take().unwrap_or_else(Failure::cancelled);
+            if let Some(attachment) = command.attachment.take() {
+                self.streams.remove(&attachment.stream);
+                self.answer(attachment.stream, Err(why.clone()));
+            }
             if let Some(hook) = command.hook.take() {
                 hook.end(Err(why));
-            } else if let Some(attachment) = command.attachment.take() {
-                self.streams.remove(&attachment.stream);
-                self.answer(attachment.stream, Err(why));
             }
             if let Some(tree) = command.tree.take() {
                 self.kits.retire(tree);

@@ -25,14 +25,22 @@ const LONGEST_MS: u64 = 3_600_000;
 /// Of a program's output, its end is told when it fails.
 const KEPT_OUTPUT: usize = 4096;
 
-/// A program that a worker wants run.
+/// Something that a worker wants done by the loop.
 pub struct Order {
-    program: Program,
-    deadline: Instant,
+    task: Task,
     hook: Hook,
 }
 
-/// What the loop knows of a command that is a hook.
+pub enum Task {
+    /// A program, run as a command without a client until it is over or the time has come.
+    Program(Program, Instant),
+    /// What EXEC would do with these TLVs, for nobody.
+    Exec(Tlvs),
+    /// Nothing is to be left of commands that are over.
+    TidyUp,
+}
+
+/// What the loop knows of a command that a worker waits for.
 pub struct Hook {
     epoch: u64,
     pub stream: u32,
@@ -40,14 +48,24 @@ pub struct Hook {
 }
 
 /// How a program ended.
+#[derive(Default)]
 pub struct End {
-    status: i32,
-    timed_out: bool,
-    output: Vec<u8>,
+    pub status: i32,
+    pub timed_out: bool,
+    pub output: Vec<u8>,
 }
 
 #[derive(Default)]
 pub struct Orders(Mutex<Vec<Order>>);
+
+/// Has the loop do it; returns when it is over.
+pub fn order(guest: &Guest, link: &Link, task: Task) -> Result<End, Failure> {
+    let (ended, end) = channel();
+    let hook = Hook { epoch: link.epoch(), stream: link.stream, ended };
+    lock(&guest.hook_orders.0).push(Order { task, hook });
+    link.wake_loop();
+    end.recv().unwrap_or_else(|_| Err(Failure::new("Internal", "the agent lost a hook")))
+}
 
 pub fn run_hooks(guest: &Guest, link: &Link, fields: &Fields) -> Result<Tlvs, Failure> {
     let name = fields.require_text(TAG_NAME)?;
@@ -58,12 +76,7 @@ pub fn run_hooks(guest: &Guest, link: &Link, fields: &Fields) -> Result<Tlvs, Fa
     let deadline = Instant::now() + Duration::from_millis(timeout);
     for path in programs(guest, name)? {
         link.check()?;
-        let (ended, end) = channel();
-        let hook = Hook { epoch: link.epoch(), stream: link.stream, ended };
-        lock(&guest.hook_orders.0).push(Order { program: program(&path, name)?, deadline, hook });
-        link.wake_loop();
-        let defect = || Failure::new("Internal", "the agent lost a hook");
-        let end = match end.recv().unwrap_or_else(|_| Err(defect())) {
+        let end = match order(guest, link, Task::Program(program(&path, name)?, deadline)) {
             Err(failure) if failure.code == "CommandNotStarted" => {
                 return Err(failed(&path, &failure.message, b""));
             }
@@ -158,33 +171,43 @@ impl Agent {
     /// Starts what workers want run.
     pub fn take_orders(&mut self) {
         let orders = std::mem::take(&mut *lock(&self.guest.hook_orders.0));
-        for Order { program, deadline, hook } in orders {
+        for Order { task, hook } in orders {
             if !self.is_wanted(hook.epoch, hook.stream) {
                 hook.end(Err(Failure::cancelled()));
                 continue;
             }
-            let kit = match self.kits.take() {
-                Ok(kit) => kit,
-                Err(error) => {
-                    hook.end(Err(Failure::system("CommandNotStarted", "cannot make a cgroup", &error)));
-                    continue;
+            match task {
+                Task::Program(program, deadline) => self.run_hook(program, deadline, hook),
+                Task::Exec(request) => self.exec_for_nobody(&request, hook),
+                Task::TidyUp => {
+                    self.tidy_up();
+                    hook.end(Ok(End::default()));
                 }
-            };
-            let [output, _] = kit.pipes;
-            let fds = [self.null.as_raw_fd(), output.theirs.as_raw_fd(), output.theirs.as_raw_fd()];
-            match spawn::spawn(program, fds, false, &kit.tree) {
-                Ok((pid, launch)) => {
-                    let mut command = self.new_command(pid, launch, kit.tree);
-                    command.outputs = [Output::of(output.ours), Output::default()];
-                    command.deadline = Some(deadline);
-                    command.grace = Duration::from_millis(0);
-                    command.hook = Some(hook);
-                    self.add_command(command);
-                }
-                Err(error) => {
-                    self.kits.retire(kit.tree);
-                    hook.end(Err(Failure::system("CommandNotStarted", "cannot make a process", &error)));
-                }
+            }
+        }
+    }
+
+    fn run_hook(&mut self, program: Program, deadline: Instant, hook: Hook) {
+        let kit = match self.kits.take() {
+            Ok(kit) => kit,
+            Err(error) => {
+                return hook.end(Err(Failure::system("CommandNotStarted", "cannot make a cgroup", &error)));
+            }
+        };
+        let [output, _] = kit.pipes;
+        let fds = [self.null.as_raw_fd(), output.theirs.as_raw_fd(), output.theirs.as_raw_fd()];
+        match spawn::spawn(program, fds, false, &kit.tree) {
+            Ok((pid, launch)) => {
+                let mut command = self.new_command(pid, launch, kit.tree);
+                command.outputs = [Output::of(output.ours), Output::default()];
+                command.deadline = Some(deadline);
+                command.grace = Duration::from_millis(0);
+                command.hook = Some(hook);
+                self.add_command(command);
+            }
+            Err(error) => {
+                self.kits.retire(kit.tree);
+                hook.end(Err(Failure::system("CommandNotStarted", "cannot make a process", &error)));
             }
         }
     }

@@ -31,6 +31,7 @@ pub mod outbox;
 pub mod pool;
 pub mod protocol;
 pub mod read_file;
+pub mod rehearse;
 pub mod remove;
 pub mod renew;
 pub mod retained;

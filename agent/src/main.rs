@@ -13,9 +13,14 @@ pub extern "C" fn main(_count: c_int, _arguments: *const *const c_char) -> c_int
     }
     let arguments: Vec<String> =
         std::env::args_os().map(|argument| argument.to_string_lossy().into()).collect();
-    if arguments.get(1).map(String::as_str) == Some("--version") {
-        println!("{}", alcove_agent::guest::VERSION);
-        return 0;
+    match arguments.get(1).map(String::as_str) {
+        Some("--version") => {
+            println!("{}", alcove_agent::guest::VERSION);
+            return 0;
+        }
+        Some("--no-op") => return alcove_agent::rehearse::no_op(),
+        Some("--rehearse") => return alcove_agent::rehearse::main(arguments.get(2..).unwrap_or(&[])),
+        _ => {}
     }
     match alcove_agent::serve_unix::main(arguments.get(1..).unwrap_or(&[])) {
         Ok(()) => 0,

@@ -29,6 +29,7 @@ pub fn find(op: u8) -> Option<Operation> {
         OP_NETWORK => crate::network::set_network,
         OP_RENEW => crate::renew::renew,
         OP_HOOKS => crate::hooks::run_hooks,
+        OP_REHEARSE => crate::rehearse::rehearse,
         OP_USAGE => crate::usage::usage,
         _ => return None,
     })

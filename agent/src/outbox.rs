@@ -13,6 +13,9 @@ use std::sync::{Condvar, Mutex};
 /// From this many queued bytes on, no more output is taken in.
 pub const FULL: usize = 1 << 20;
 
+/// The stream of a command that no host asked for: its frames are made like any, and go nowhere.
+pub const NOBODY: u32 = u32::MAX;
+
 /// What the loop always waits for on the port.
 pub const PORT_EVENTS: u32 = sys::EPOLLIN | sys::EPOLLRDHUP | sys::EPOLLET;
 
@@ -73,7 +76,11 @@ impl Outbox {
     pub fn push(&self, kind: u8, flag: u8, stream: u32, payload: &[u8]) {
         let mut state = lock(&self.state);
         if state.port >= 0 {
+            let before = state.queue.len();
             frame::encode(&mut state.queue, kind, flag, stream, payload);
+            if stream == NOBODY {
+                state.queue.truncate(before);
+            }
         }
     }
 

@@ -51,6 +51,7 @@ pub const OP_USAGE: u8 = 23;
 pub const OP_SHUTDOWN: u8 = 24;
 pub const OP_RENEW: u8 = 25;
 pub const OP_HOOKS: u8 = 26;
+pub const OP_REHEARSE: u8 = 27;
 
 pub const TAG_ARGV: u16 = 1;
 pub const TAG_SHELL: u16 = 2;

@@ -7,12 +7,12 @@ use crate::failure::{Failure, EEXIST};
 use crate::guest::Guest;
 use crate::identity::{Clock, Entropy, Identity};
 use crate::link::Link;
-use crate::network::{bring_up_loopback, Network};
+use crate::network::Network;
 use crate::protocol::*;
 use crate::sys;
 use crate::tlv::{Fields, Tlvs};
 use std::io;
-use std::os::unix::io::OwnedFd;
+use std::os::unix::io::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 const LOWER: &str = "/alcove/lower";
@@ -54,11 +54,10 @@ pub fn set_up(guest: &Guest, _: &Link, fields: &Fields) -> Result<Tlvs, Failure>
         request.entropy.apply()?;
         request.clock.apply()?;
         let clock = Instant::now();
-        guest.set_writable_root(take_root(&request)?);
+        let disks = Disks::find(request.lower.as_deref(), &request.upper)?;
+        guest.set_writable_root(take_root(&disks)?);
         guest.log(&format!("root mounted in {} ms", clock.elapsed().as_millis()));
         guest.identity.set(request.identity, |identity, _| identity.apply())?;
-        let failed = |error| Failure::system("GuestFile", "cannot bring up the loopback interface", &error);
-        bring_up_loopback().map_err(failed)?;
         if let Some(network) = request.network {
             guest.network.set(network, Network::apply)?;
         }
@@ -73,9 +72,17 @@ fn failed(what: impl std::fmt::Display) -> impl FnOnce(io::Error) -> Failure {
     move |error| Failure::system("GuestFile", what, &error)
 }
 
+/// Where roots are put together. Made at boot, in the initramfs.
+pub fn make_mount_points() {
+    for target in ["/alcove", LOWER, UPPER, ROOT] {
+        // The mount says so when one is missing.
+        let _ = std::fs::create_dir(target);
+    }
+}
+
 /// Mounts the root and enters it. Answers the root of the writable file system. When it fails, nothing stays mounted.
-fn take_root(request: &Request) -> Result<OwnedFd, Failure> {
-    let taken = mount_root(request).and_then(|writable| enter_root().map(|()| writable));
+pub fn take_root(disks: &Disks) -> Result<OwnedFd, Failure> {
+    let taken = mount_root(disks).and_then(|writable| enter_root().map(|()| writable));
     if taken.is_err() {
         for target in [ROOT, UPPER, LOWER] {
             let _ = sys::unmount(target, sys::MNT_DETACH);
@@ -84,25 +91,21 @@ fn take_root(request: &Request) -> Result<OwnedFd, Failure> {
     taken
 }
 
-fn mount_root(request: &Request) -> Result<OwnedFd, Failure> {
-    for target in ["/alcove", LOWER, UPPER, ROOT] {
-        make_dir(target)?;
-    }
-    let disk = find_disk(&request.upper)?;
+fn mount_root(disks: &Disks) -> Result<OwnedFd, Failure> {
     let mount_disk = |target: &str| {
         // Without access times and without the background zeroing of inode tables nothing is written unasked, and
         // the disk's snapshots stay small.
-        sys::mount(&disk, target, "ext4", sys::MS_NOATIME, "noinit_itable")
+        let disk = &disks.upper;
+        sys::mount(disk, target, "ext4", sys::MS_NOATIME, "noinit_itable")
             .map_err(failed(format!("cannot mount {disk} as ext4")))
     };
-    let writable = match &request.lower {
+    let writable = match &disks.lower {
         None => {
             mount_disk(ROOT)?;
             ROOT
         }
-        Some(serial) => {
-            let image = find_disk(serial)?;
-            sys::mount(&image, LOWER, "squashfs", sys::MS_RDONLY, "")
+        Some(image) => {
+            sys::mount(image, LOWER, "squashfs", sys::MS_RDONLY, "")
                 .map_err(failed(format!("cannot mount {image} as squashfs")))?;
             mount_disk(UPPER)?;
             make_dir(&format!("{UPPER}/upper"))?;
@@ -139,21 +142,56 @@ fn make_dir(path: &str) -> Result<(), Failure> {
     }
 }
 
-/// The device of the virtio-blk disk with this serial.
-fn find_disk(serial: &str) -> Result<String, Failure> {
-    let until = Instant::now() + DISK_PATIENCE;
-    loop {
-        let entries = std::fs::read_dir("/sys/block").map_err(failed("/sys/block"))?;
-        for entry in entries.flatten() {
-            let found = std::fs::read_to_string(entry.path().join("serial")).unwrap_or_default();
-            if found.trim() == serial {
-                return Ok(format!("/dev/{}", entry.file_name().to_string_lossy()));
+/// The devices that a root is put together from.
+pub struct Disks {
+    pub lower: Option<String>,
+    pub upper: String,
+}
+
+impl Disks {
+    /// Those of the virtio-blk disks with these serials.
+    pub fn find(lower: Option<&str>, upper: &str) -> Result<Disks, Failure> {
+        let until = Instant::now() + DISK_PATIENCE;
+        loop {
+            let (mut image, mut disk) = (None, None);
+            for (device, serial) in virtio_disks().map_err(failed("/sys/block"))? {
+                if Some(serial.as_str()) == lower {
+                    image = Some(device);
+                } else if serial == upper {
+                    disk = Some(device);
+                }
             }
+            let missing = match (disk, lower, image) {
+                (Some(upper), None, lower) | (Some(upper), Some(_), lower @ Some(_)) => {
+                    return Ok(Disks { lower, upper });
+                }
+                (Some(_), Some(lower), None) => lower,
+                (None, _, _) => upper,
+            };
+            if Instant::now() > until {
+                let message = format!("no disk with serial {missing:?}");
+                return Err(Failure::with_errno("GuestFile", message, crate::failure::ENODEV));
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        if Instant::now() > until {
-            let message = format!("no disk with serial {serial:?}");
-            return Err(Failure::with_errno("GuestFile", message, crate::failure::ENODEV));
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Device and serial of each. The driver asks the device for it: other disks are not asked.
+fn virtio_disks() -> io::Result<Vec<(String, String)>> {
+    let all = sys::open(b"/sys/block", sys::O_RDONLY | sys::O_DIRECTORY, 0)?;
+    let mut found = Vec::new();
+    for name in sys::names_in(all.as_raw_fd())? {
+        let name = name.to_string_lossy();
+        if !name.starts_with("vd") {
+            continue;
+        }
+        let mut serial = [0u8; 64];
+        let read = sys::c_path(format!("{name}/serial").as_bytes())
+            .and_then(|path| sys::open_at(all.as_raw_fd(), &path, sys::O_RDONLY, 0))
+            .and_then(|file| sys::read(file.as_raw_fd(), &mut serial));
+        let text = String::from_utf8_lossy(&serial[..read.unwrap_or(0)]).trim().to_string();
+        found.push((format!("/dev/{name}"), text));
+    }
+    Ok(found)
 }

@@ -40,6 +40,9 @@ mod foreign {
         pub fn signal(number: c_int, handler: usize) -> usize;
         pub fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
         pub fn kill(pid: c_int, signal: c_int) -> c_int;
+        pub fn fork() -> c_int;
+        pub fn _exit(status: c_int) -> !;
+        pub fn unshare(flags: c_int) -> c_int;
         pub fn prctl(option: c_int, ...) -> c_int;
         pub fn prlimit(pid: c_int, resource: c_int, new: *const Limit, old: *mut Limit) -> c_int;
         pub fn geteuid() -> c_uint;
@@ -165,6 +168,8 @@ pub const MS_NOEXEC: c_ulong = 8;
 pub const MS_REMOUNT: c_ulong = 32;
 pub const MS_NOATIME: c_ulong = 1024;
 pub const MS_MOVE: c_ulong = 8192;
+pub const MS_REC: c_ulong = 16384;
+pub const MS_PRIVATE: c_ulong = 1 << 18;
 pub const MNT_DETACH: c_int = 2;
 
 pub const TIOCSCTTY: c_ulong = 0x540e;
@@ -323,6 +328,8 @@ pub struct CloneArgs {
 }
 pub const CLONE_VM: u64 = 0x100;
 pub const CLONE_CHILD_CLEARTID: u64 = 0x0020_0000;
+pub const CLONE_NEWNS: u64 = 0x2_0000;
+pub const CLONE_NEWUTS: u64 = 0x400_0000;
 pub const CLONE_NEWCGROUP: u64 = 0x0200_0000;
 pub const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -585,6 +592,22 @@ pub fn reap() -> Option<(i32, i32)> {
     } else {
         None
     }
+}
+/// Waits for a child to end; answers its wait status.
+pub fn wait(pid: i32) -> io::Result<i32> {
+    let mut status = 0;
+    check(unsafe { foreign::waitpid(pid, &mut status, 0) }).map(|_| status)
+}
+/// Forks a child that ends at once, and waits for it. For processes of one thread.
+pub fn fork_once() -> io::Result<()> {
+    // SAFETY: the child does nothing but end.
+    match check(unsafe { foreign::fork() })? {
+        0 => unsafe { foreign::_exit(0) },
+        pid => wait(pid).map(|_| ()),
+    }
+}
+pub fn unshare(flags: u64) -> io::Result<()> {
+    check(unsafe { foreign::unshare(flags as c_int) }).map(|_| ())
 }
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     check(unsafe { foreign::kill(pid, signal) }).map(|_| ())

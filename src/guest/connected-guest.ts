@@ -13,6 +13,7 @@ import type {
   GuestIdentity,
   GuestNetwork,
   GuestProcess,
+  GuestRehearsal,
   GuestRenewal,
   GuestRenewed,
   GuestSetup,
@@ -23,7 +24,14 @@ import { type Op, op, tag } from './protocol.ts';
 import { receiveRecords } from './records.ts';
 import { RemoteFiles } from './remote-files.ts';
 import { RemoteProcess, readExit } from './remote-process.ts';
-import { encodeIdentity, encodeNetwork, encodeRenewal, encodeSetup, toUnixNs } from './setup-request.ts';
+import {
+  encodeIdentity,
+  encodeNetwork,
+  encodeRehearsal,
+  encodeRenewal,
+  encodeSetup,
+  toUnixNs,
+} from './setup-request.ts';
 import { required, type TlvReader } from './wire/tlv-reader.ts';
 import { TlvWriter } from './wire/tlv-writer.ts';
 
@@ -50,6 +58,11 @@ export class ConnectedGuest implements GuestChannel {
 
   async setup(request: GuestSetup, options: CallOptions = {}): Promise<void> {
     await this.#ask(op.SETUP, { what: 'set up the guest' }, encodeSetup(request), options);
+  }
+
+  async rehearse(request: GuestRehearsal, options: CallOptions = {}): Promise<void> {
+    const subject = { what: 'rehearse a start', field: 'upperSerial' };
+    await this.#ask(op.REHEARSE, subject, encodeRehearsal(request), options);
   }
 
   async exec(request: ExecRequest, options: CallOptions = {}): Promise<GuestProcess> {

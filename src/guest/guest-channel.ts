@@ -25,6 +25,17 @@ export interface GuestChannel extends AsyncDisposable {
   setup(request: GuestSetup, options?: CallOptions): Promise<void>;
 
   /**
+   * Does what `setup` and the first `exec` will make the guest do, and leaves no trace of it: for machines made ahead of need, whose
+   * code is translated by this, and not while somebody waits.
+   *
+   * Before {@link setup}, with the serials of disks made for it: they are mounted, written to, and let go of, so that others can be put in
+   * their places while the machine stands still. A squashfs that has `etc/hostname`, `etc/machine-id` and `etc/hosts` has them copied
+   * up; files in its root directory are read, and run (with `--no-op`) when they are programs. Without serials, at any time, a
+   * command is run that does nothing. `GuestFile` when something fails: nothing is mounted then.
+   */
+  rehearse(request: GuestRehearsal, options?: CallOptions): Promise<void>;
+
+  /**
    * Starts a command. Resolves when it runs; rejects with `CommandNotStarted` when it cannot (no such program,
    * directory or user; not executable), `InvalidInput` when the request is malformed.
    */
@@ -93,6 +104,12 @@ export interface GuestSetup {
   /** 32 to 512 random bytes. */
   entropy: Uint8Array;
   network?: GuestNetwork;
+}
+
+export interface GuestRehearsal {
+  /** As in {@link GuestSetup}. */
+  lowerSerial?: string;
+  upperSerial?: string;
 }
 
 /** What a guest becomes when it goes on after a restore, a pause or a memory snapshot of it. */

@@ -57,6 +57,7 @@ export const op = {
   SHUTDOWN: 24,
   RENEW: 25,
   HOOKS: 26,
+  REHEARSE: 27,
 } as const;
 
 export const tag = {

@@ -1,14 +1,24 @@
 import { invalid } from './failures.ts';
-import type { GuestIdentity, GuestNetwork, GuestRenewal, GuestSetup } from './guest-channel.ts';
+import type {
+  GuestIdentity,
+  GuestNetwork,
+  GuestRehearsal,
+  GuestRenewal,
+  GuestSetup,
+} from './guest-channel.ts';
 import { tag } from './protocol.ts';
 import { TlvWriter } from './wire/tlv-writer.ts';
 
 /** The TLVs of a SETUP. @throws AlcoveError `InvalidInput` */
 export function encodeSetup(request: GuestSetup): TlvWriter {
-  const tlvs = new TlvWriter()
-    .text(tag.LOWER_SERIAL, 'lowerSerial', request.lowerSerial)
-    .text(tag.UPPER_SERIAL, 'upperSerial', request.upperSerial);
-  return encodeRenewal(tlvs, request);
+  return encodeRenewal(encodeRehearsal(request), request);
+}
+
+/** The TLVs of a REHEARSE, which a SETUP begins with. @throws AlcoveError `InvalidInput` */
+export function encodeRehearsal({ lowerSerial, upperSerial }: GuestRehearsal): TlvWriter {
+  return new TlvWriter()
+    .text(tag.LOWER_SERIAL, 'lowerSerial', lowerSerial)
+    .text(tag.UPPER_SERIAL, 'upperSerial', upperSerial);
 }
 
 /** What SETUP and RENEW have in common. @throws AlcoveError `InvalidInput` */

@@ -73,6 +73,11 @@ export class MemoryChannel implements GuestChannel {
     throw new AlcoveError('InvalidInput', 'this guest is set up already', { details: { field: 'setup' } });
   }
 
+  /** There is no code to translate. */
+  async rehearse(_request: unknown, options: CallOptions = {}): Promise<void> {
+    await this.#going('a rehearsal', options);
+  }
+
   async exec(request: ExecRequest, options: CallOptions = {}): Promise<GuestProcess> {
     await this.#going('the command', options);
     this.#host.log({ vm: this.#guest.vmId, call: 'exec', about: commandLine(request.command) });
