@@ -7,6 +7,7 @@ import { AlcoveError } from '../../errors.ts';
 import { storageError, syncPath } from '../../store/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
 import { layerFile } from './machine-args.ts';
+import { nextIndex } from './merge-disk.ts';
 import { inspectQcow2, writeEmptyQcow2 } from './qcow2.ts';
 import type { DiskRecord, FileDigest, LayerRecord } from './vm-record.ts';
 
@@ -15,9 +16,8 @@ import type { DiskRecord, FileDigest, LayerRecord } from './vm-record.ts';
  * The files below the top never change and are hard links, shared with snapshots and other VMs: nothing is copied, every VM
  * and every snapshot is whole in its own directory, and removing one takes nothing from another.
  *
- * Reads go down the chain, so a long one is slow; QEMU opens a few hundred layers, and a process may have 1,024 files.
+ * Reads go down the chain, and QEMU opens every layer, so a long one is made short (`merge-disk.ts`).
  */
-export const maxLayers = 200;
 
 /** A disk over layers that lie elsewhere, with an empty top. The names of the files in `dir` are numbers. */
 export async function makeDisk(
@@ -41,7 +41,7 @@ export function withNewTop(disk: DiskRecord): DiskRecord {
   return {
     ...disk,
     layers: [...disk.layers, { file: layerFile(disk.top), digest: null }],
-    top: disk.top + 1,
+    top: nextIndex(disk),
   };
 }
 

@@ -36,7 +36,8 @@ export async function linkDrives(
 }
 
 /** QEMU has given up root when it opens what is put in later. The directories around are private. */
-async function linkReadable(from: string, to: string): Promise<void> {
+export async function linkReadable(from: string, to: string): Promise<void> {
+  await rm(to, { force: true });
   await linkOrCopy(from, to);
   await chmod(to, 0o444);
 }

@@ -37,7 +37,7 @@ import { type QmpRunState, queryRunState } from './qmp-commands.ts';
 import { recoverMachine } from './recover-machine.ts';
 import { readRunRecord, updateRunRecord } from './run-record.ts';
 import { assertMemoryFits, snapshotManifest } from './snapshot-manifest.ts';
-import { type DiskOwner, exportSnapshot, freezeDiskOff } from './snapshot-vm.ts';
+import { boundLayers, type DiskOwner, exportSnapshot, freezeDiskOff } from './snapshot-vm.ts';
 import { QemuSpare, spareTop } from './spare.ts';
 import { imageKey, memoryKey, shapeKey } from './spare-keys.ts';
 import { networkOf, type Origin, type StartedMachine, startMachine } from './start-machine.ts';
@@ -399,6 +399,7 @@ export class QemuVm implements BackendVm, DiskOwner {
         ? await this.#snapshotRunning(running, request, options)
         : await this.#snapshotOff(request.memory);
       options.onProgress?.('keeping the layers');
+      await boundLayers(this, running?.machine, host.programs.img, signal);
       const files = {
         ...(await exportSnapshot(this, request.dir, signal)),
         ...(memory && (await exportMemory(memory, request.dir))),

@@ -4,7 +4,8 @@ import type { ConsoleLog } from './console-log.ts';
 import { removeTop } from './disk-layers.ts';
 import { waitForEnd } from './end-process.ts';
 import { endingMs, Machine } from './machine.ts';
-import { diskDevice, layerFile, layerNode } from './machine-args.ts';
+import { diskDevice, layerNode } from './machine-args.ts';
+import { indexOf } from './merge-disk.ts';
 import { type QmpRunState, queryRunState, queryTopNode } from './qmp-commands.ts';
 import { readRunRecord } from './run-record.ts';
 import type { DiskOwner } from './snapshot-vm.ts';
@@ -100,8 +101,9 @@ function silent({ pid }: ProcessIdentity, id: string, cause: unknown): AlcoveErr
 async function agreeOnTop(owner: DiskOwner, machine: Machine): Promise<void> {
   const { disk, places } = owner;
   const node = await queryTopNode(machine.qmp, diskDevice);
-  const before = disk.top - 1;
-  if (node !== layerNode(before) || disk.layers.at(-1)?.file !== layerFile(before)) return;
+  const last = disk.layers.at(-1);
+  const before = last && indexOf(last);
+  if (before === undefined || node !== layerNode(before)) return;
   // The new layer may be open in QEMU without being used.
   await machine.qmp.execute('blockdev-del', { 'node-name': layerNode(disk.top) }).catch(() => undefined);
   await machine.qmp

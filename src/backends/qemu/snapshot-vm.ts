@@ -1,9 +1,11 @@
-import { AlcoveError } from '../../errors.ts';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { SnapshotManifest } from '../../vm/backend.ts';
-import { exportLayers, makeTop, maxLayers, removeTop, topIsEmpty, withNewTop } from './disk-layers.ts';
+import { exportLayers, makeTop, removeTop, topIsEmpty, withNewTop } from './disk-layers.ts';
 import type { Machine } from './machine.ts';
 import { layerNode, layerNodes } from './machine-args.ts';
-import { linkTop } from './machine-drives.ts';
+import { linkReadable, linkTop } from './machine-drives.ts';
+import { indexOf, maxDiskLayers, mergeDiskLayers } from './merge-disk.ts';
 import { readRunRecord } from './run-record.ts';
 import type { VmPlaces } from './vm-places.ts';
 import type { DiskRecord } from './vm-record.ts';
@@ -20,7 +22,6 @@ export interface DiskOwner {
 export async function freezeDiskOff(owner: DiskOwner): Promise<void> {
   const { disk, places } = owner;
   if (await topIsEmpty(places.disk, disk)) return;
-  assertDepth(owner);
   const next = withNewTop(disk);
   await makeTop(places.disk, next, undefined);
   await owner.setDisk(next);
@@ -44,7 +45,6 @@ export interface PreparedDiskFreeze {
 export async function prepareDiskFreeze(owner: DiskOwner, machine: Machine): Promise<PreparedDiskFreeze> {
   const { disk, places } = owner;
   const { qmp, places: machinePlaces } = machine;
-  assertDepth(owner);
   const next = withNewTop(disk);
   const undo = () => undoTop(owner, disk, next, machine);
   await makeTop(places.disk, next, readRunRecord(machinePlaces.runPath)?.uid ?? undefined);
@@ -83,6 +83,35 @@ async function undoTop(
   await removeTop(owner.places.disk, next);
 }
 
+/**
+ * Makes one layer of a disk's frozen ones when they have become many. A running machine changes to it without standing still; should the
+ * engine die before, it goes on with the old ones, which read the same.
+ */
+export async function boundLayers(
+  owner: DiskOwner,
+  machine: Machine | undefined,
+  qemuImg: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { disk, places } = owner;
+  if (disk.layers.length <= maxDiskLayers) return;
+  const merged = await mergeDiskLayers(places.disk, disk, qemuImg, signal);
+  if (machine) await changeLayers(machine, places.disk, merged);
+  await owner.setDisk(merged);
+  for (const { file } of disk.layers) await rm(join(places.disk, file), { force: true });
+}
+
+/** Puts a machine's top on another lower layer, equal to those that it is on. */
+async function changeLayers({ places, qmp }: Machine, diskDir: string, merged: DiskRecord): Promise<void> {
+  const [layer] = merged.layers;
+  if (!layer) return;
+  const index = indexOf(layer);
+  await linkReadable(join(diskDir, layer.file), join(places.jail, layer.file));
+  for (const node of layerNodes(index, null, 'read-only')) await qmp.execute('blockdev-add', { ...node });
+  const [, top] = layerNodes(merged.top, layerNode(index), 'writable');
+  await qmp.execute('blockdev-reopen', { options: [top] });
+}
+
 /** Puts the frozen layers into the snapshot's directory; the digests that this brings are kept for the next time. */
 export async function exportSnapshot(
   owner: DiskOwner,
@@ -92,17 +121,4 @@ export async function exportSnapshot(
   const { layers, files } = await exportLayers(owner.places.disk, owner.disk, dir, signal);
   await owner.setDisk({ ...owner.disk, layers });
   return files;
-}
-
-/** Merging layers is not done yet; until then a chain that would get too long is refused rather than ever slower. */
-function assertDepth({ disk, places }: DiskOwner): void {
-  if (disk.layers.length < maxLayers) return;
-  throw new AlcoveError(
-    'Unsupported',
-    `the disk of ${places.id} has ${disk.layers.length} layers, and a snapshot would add one more than are supported`,
-    {
-      details: { capability: `disks of more than ${maxLayers} layers` },
-      remedy: 'Copy what you need into a new VM.',
-    },
-  );
 }
