@@ -5,6 +5,7 @@ import { type CapturedMemory, type PreparedMemoryCapture, prepareMemoryCapture }
 import type { QemuContext } from './context.ts';
 import type { RunningMachine } from './guest-power.ts';
 import { queryRunState } from './qmp-commands.ts';
+import { updateRunRecord } from './run-record.ts';
 import { type DiskOwner, type PreparedDiskFreeze, prepareDiskFreeze } from './snapshot-vm.ts';
 
 /** How long the guest may stay frozen before it thaws by itself; a capture that took longer is thrown away. */
@@ -86,6 +87,7 @@ class Instant {
       ramBytes === undefined ? undefined : await prepareMemoryCapture(machine, ramBytes, spillPath);
     const before = clock.monotonic();
     let memory: CapturedMemory | undefined;
+    if (this.#guest) updateRunRecord(machine.places.runPath, { sealed: true });
     try {
       await this.#guest?.freeze({ maxMs: freezeMs, processes: prepared ? 'freeze' : 'leave' });
       memory = await this.#take(prepared);
@@ -121,5 +123,6 @@ class Instant {
     if (!this.#guest) return;
     await this.#running.machine.qmp.execute('cont');
     await this.#guest.thaw();
+    updateRunRecord(this.#running.machine.places.runPath, { sealed: false });
   }
 }

@@ -7,7 +7,7 @@ import { abandonable, type GuestLine } from './guest-line.ts';
 import type { Machine } from './machine.ts';
 import { userNetwork } from './machine-args.ts';
 import { queryRunState } from './qmp-commands.ts';
-import { readRunRecord } from './run-record.ts';
+import { readRunRecord, updateRunRecord } from './run-record.ts';
 
 /** A machine that is there, with the way to its guest. */
 export interface RunningMachine {
@@ -64,6 +64,7 @@ async function ask(
  */
 export async function pauseMachine({ machine, line }: RunningMachine, signal?: AbortSignal): Promise<void> {
   const guest = await line.channel(signal);
+  updateRunRecord(machine.places.runPath, { sealed: true });
   await guest.freeze({ processes: 'freeze', ...(signal && { signal }) });
   try {
     await machine.qmp.execute('stop');
@@ -82,6 +83,17 @@ export async function resumeMachine(
 ): Promise<void> {
   await machine.qmp.execute('cont');
   await renewGuest(machine, await line.channel(signal), context, mac, signal);
+}
+
+/**
+ * Lets the guest of a running machine go on when an engine died that had told it to stand still: nobody is left to thaw it, and by
+ * itself it goes on only at its deadline, 20 s later.
+ */
+export async function wakeLeftAlone(running: RunningMachine, context: QemuContext, mac: string): Promise<void> {
+  const { machine, line } = running;
+  if (!readRunRecord(machine.places.runPath)?.sealed) return;
+  if ((await queryRunState(machine.qmp)) !== 'running') return; // A paused one is woken when it is resumed.
+  await renewGuest(machine, await line.channel(), context, mac, undefined);
 }
 
 /** Tells a guest that stood still who it is, on whatever line: after a restart of the engine nothing less lets it go on. */
@@ -107,4 +119,5 @@ async function renewGuest(
     },
     signal ? { signal } : {},
   );
+  updateRunRecord(places.runPath, { sealed: false });
 }

@@ -39,6 +39,7 @@ import { assertDiskRestorable, assertMemoryFits } from './snapshot-manifest.ts';
 import { QemuSpares, type SpareContext } from './spares.ts';
 import { describeLimits } from './spawn-qemu.ts';
 import { machineIn, sweep } from './sweep.ts';
+import { inEach, sweepOrphans } from './sweep-orphans.ts';
 import { Templates } from './templates.ts';
 import { trialBoot } from './trial-boot.ts';
 import { UidPool } from './uid-pool.ts';
@@ -162,7 +163,16 @@ class QemuBackend implements VmBackend, SpareContext {
   }
 
   async open(): Promise<string[]> {
-    return this.templates.sweep();
+    const { root, templatesDir, tmpDir } = this.#options.stateDir;
+    const machineDirs = [
+      ...inEach(join(root, 'vms'), 'machine'),
+      ...inEach(templatesDir, 'machine'),
+      ...inEach(join(root, 'spares'), ''),
+    ];
+    return [
+      ...(await sweepOrphans(this.stateDir, machineDirs, tmpDir, this.clock)),
+      ...(await this.templates.sweep()),
+    ];
   }
 
   async create(request: CreateRequest, options: BackendCallOptions = {}): Promise<QemuVm> {

@@ -19,7 +19,13 @@ import { stateFile } from './device-state.ts';
 import { checkLayers, makeTop, removeTop } from './disk-layers.ts';
 import { waitForEnd } from './end-process.ts';
 import { GuestLine } from './guest-line.ts';
-import { pauseMachine, type RunningMachine, resumeMachine, shutDownGuest } from './guest-power.ts';
+import {
+  pauseMachine,
+  type RunningMachine,
+  resumeMachine,
+  shutDownGuest,
+  wakeLeftAlone,
+} from './guest-power.ts';
 import { endingMs, type Machine } from './machine.ts';
 import type { Drives } from './machine-drives.ts';
 import { machineFacts } from './machine-facts.ts';
@@ -104,7 +110,7 @@ export class QemuVm implements BackendVm, DiskOwner {
   }
 
   /** Takes charge of a machine that runs. */
-  #attach(machine: Machine, console: ConsoleLog, channel: GuestChannel | undefined): void {
+  #attach(machine: Machine, console: ConsoleLog, channel: GuestChannel | undefined): RunningMachine {
     const line = new GuestLine(machine.places.agentSocket, this.#context.connector, this.#context.clock);
     if (channel) line.adopt(channel);
     const running = { machine, line };
@@ -116,6 +122,7 @@ export class QemuVm implements BackendVm, DiskOwner {
       this.#clear(running);
       for (const listener of this.#listeners) listener(reason);
     });
+    return running;
   }
 
   /** Looks for its machine after a restart of the engine, and takes charge of it. */
@@ -133,7 +140,9 @@ export class QemuVm implements BackendVm, DiskOwner {
     const uid = readRunRecord(places.runPath)?.uid;
     uids.hold(uid);
     void machine.gone.then(() => uids.give(uid));
-    this.#attach(machine, this.#console, undefined);
+    const running = this.#attach(machine, this.#console, undefined);
+    // One that does not answer goes on by itself in a while, or is found out by the next call.
+    await wakeLeftAlone(running, this.#context, this.#record.mac).catch(() => undefined);
   }
 
   async observe(): Promise<PhysicalState> {

@@ -15,6 +15,8 @@ const runSchema = z.object({
   facts: z.record(z.string(), z.string()),
   /** Who the guest was told it is, to tell it again after a pause. */
   identity: z.object({ hostname: z.string(), machineId: z.string(), networked: z.boolean() }).nullable(),
+  /** Whether the guest was told to stand still, or may have been; see `wakeLeftAlone`. */
+  sealed: z.boolean().default(false),
   /** Digest of the highest memory layer of the last snapshot that was taken of this run. */
   lastLayer: z.string().nullable(),
   /** Directories of its control groups. */
