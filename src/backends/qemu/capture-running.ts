@@ -46,12 +46,14 @@ export async function captureRunning(
   await guest?.runHooks('before-snapshot', callOptions);
   const disk = request.disk && (await prepareDiskFreeze(request.disk, machine));
   const instant = new Instant(context, running, guest, disk, request);
+  let memory: CapturedMemory | undefined;
   try {
-    const memory = await instant.capture();
+    memory = await instant.capture();
     await context.at('capture.resumed');
     if (request.afterwards === 'goes on') await guest?.runHooks('after-snapshot', callOptions);
     return { memory, goOn: () => instant.goOn() };
   } catch (error) {
+    await memory?.[Symbol.asyncDispose]();
     await disk?.undo();
     throw error;
   }

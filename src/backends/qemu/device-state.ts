@@ -32,6 +32,7 @@ export async function makeStateFile(jail: string, owner: number | undefined): Pr
 /** Takes a state out of the jail, away from who wrote it. */
 export async function keepDeviceState(jail: string, to: string): Promise<void> {
   const from = join(jail, stateFile);
+  await rm(to, { force: true }); // An earlier one cannot be written to.
   await copyFile(from, to);
   await chmod(to, 0o400);
   await syncPath(to);

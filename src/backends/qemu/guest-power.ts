@@ -89,7 +89,11 @@ export async function resumeMachine(
  * Lets the guest of a running machine go on when an engine died that had told it to stand still: nobody is left to thaw it, and by
  * itself it goes on only at its deadline, 20 s later.
  */
-export async function wakeLeftAlone(running: RunningMachine, context: QemuContext, mac: string): Promise<void> {
+export async function wakeLeftAlone(
+  running: RunningMachine,
+  context: QemuContext,
+  mac: string,
+): Promise<void> {
   const { machine, line } = running;
   if (!readRunRecord(machine.places.runPath)?.sealed) return;
   if ((await queryRunState(machine.qmp)) !== 'running') return; // A paused one is woken when it is resumed.

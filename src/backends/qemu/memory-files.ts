@@ -1,4 +1,4 @@
-import { chmod, mkdir, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError } from '../../errors.ts';
 import { storageError, syncPath } from '../../store/index.ts';
@@ -101,6 +101,15 @@ export async function checkMemory({ layers, device }: KeptMemory): Promise<void>
         `${path} has ${found.size} bytes instead of ${digest.sizeBytes}`,
       );
   }
+}
+
+/** Removes every file of a directory but those that are on record; the directory may be absent. */
+export async function removeOthers(dir: string, recorded: readonly string[]): Promise<void> {
+  const names = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw storageError(dir, error);
+  });
+  for (const name of names) if (!recorded.includes(name)) await rm(join(dir, name), { force: true });
 }
 
 /** A file that never changes again. */

@@ -27,6 +27,7 @@ import {
   wakeLeftAlone,
 } from './guest-power.ts';
 import { endingMs, type Machine } from './machine.ts';
+import { layerFile } from './machine-args.ts';
 import type { Drives } from './machine-drives.ts';
 import { machineFacts } from './machine-facts.ts';
 import { maxMemoryLayers } from './memory/index.ts';
@@ -37,6 +38,7 @@ import {
   type KeptLayer,
   type KeptMemory,
   keptMemory,
+  removeOthers,
   snapshotMemory,
 } from './memory-files.ts';
 import { type QmpRunState, queryRunState } from './qmp-commands.ts';
@@ -125,8 +127,17 @@ export class QemuVm implements BackendVm, DiskOwner {
     return running;
   }
 
-  /** Looks for its machine after a restart of the engine, and takes charge of it. */
+  /** Looks for its machine after a restart of the engine, and takes charge of it. What is left of work that was cut short goes. */
   async recover(): Promise<void> {
+    await this.#recoverMachine();
+    const { disk, memory } = this.#record;
+    const layers = [...disk.layers.map(({ file }) => file), layerFile(disk.top)];
+    await removeOthers(this.places.disk, layers);
+    const state = memory?.device ? [stateFile] : [];
+    await removeOthers(this.places.memory, [...(memory?.layers.map(({ file }) => file) ?? []), ...state]);
+  }
+
+  async #recoverMachine(): Promise<void> {
     const { clock, uids } = this.#context;
     const places = this.#machinePlaces();
     // Its memory was kept, or not yet used up: then what runs is what was left of a stop or of a start.

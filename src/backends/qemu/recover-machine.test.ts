@@ -73,6 +73,7 @@ beforeEach(async () => {
     facts: {},
     identity: null,
     lastLayer: null,
+    sealed: false,
     cgroups: [],
     confinement: {},
   });

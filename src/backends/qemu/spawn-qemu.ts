@@ -68,6 +68,7 @@ export async function spawnQemu(host: QemuHost, plan: MachinePlan, statePath?: s
     facts: machineFacts(plan.shape, plan.accelerator, plan.qemu),
     identity: null,
     lastLayer: null,
+    sealed: false,
     cgroups,
     confinement: describeConfinement(host, plan),
   };
