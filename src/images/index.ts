@@ -2,7 +2,7 @@
 export * from './guest-kernel.ts';
 export * from './image.ts';
 export { type ImageStoreOptions, openImageStore } from './image-store.ts';
-export { type KernelStoreOptions, openKernelStore } from './kernel/kernel-store.ts';
+export { builtAgentPath, type KernelStoreOptions, openKernelStore } from './kernel/kernel-store.ts';
 export { ByteSource } from './tar/byte-source.ts';
 export { endOfTar, paddingAfter, writeTarHeader } from './tar/tar-writer.ts';
 export { readZstd } from './tar/zstd-frames.ts';

@@ -4,13 +4,17 @@ import { AlcoveError } from '../../errors.ts';
 import { storageError, syncPath } from '../../store/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
 import { stateFile } from './device-state.ts';
+import { digestFile } from './digest-file.ts';
 import { linkOrCopy } from './disk-layers.ts';
+import { isSealed, type Seal, sealOf } from './memory/index.ts';
 import type { FileDigest, MemoryRecord } from './vm-record.ts';
 
 /** A memory layer somewhere on disk. */
 export interface KeptLayer {
   path: string;
   digest: FileDigest;
+  /** While it holds, the file needs not be read to know that it is what the digest says. */
+  seal?: Seal | undefined;
 }
 
 /** Memory as it is kept: layers, lowest first, and everything that is not RAM. */
@@ -38,7 +42,9 @@ export async function adoptMemory(
   } catch (error) {
     throw storageError(dir, error);
   }
+  const files = [...layers.keys()].map(pagesFile);
   return {
+    seals: await sealsOf(dir, take === 'layers' ? files : [...files, stateFile]),
     layers: layers.map(({ digest }, index) => ({ file: pagesFile(index), digest })),
     state: take === 'layers' ? 'used' : 'kept',
     device: take === 'layers' ? null : device.digest,
@@ -46,13 +52,24 @@ export async function adoptMemory(
   };
 }
 
+/** The seals of files that are known to be right. */
+export async function sealsOf(dir: string, files: readonly string[]): Promise<MemoryRecord['seals']> {
+  return Object.fromEntries(
+    await Promise.all(files.map(async (file) => [file, await sealOf(join(dir, file))] as const)),
+  );
+}
+
 /** The memory that a record describes. @throws AlcoveError `StateCorrupt` when there is none to go on from */
 export function keptMemory(dir: string, record: MemoryRecord): KeptMemory {
   if (!record.device)
     throw new AlcoveError('StateCorrupt', `the memory in ${dir} has layers and no state to go on from`);
   return {
-    layers: record.layers.map(({ file, digest }) => ({ path: join(dir, file), digest })),
-    device: { path: join(dir, stateFile), digest: record.device },
+    layers: record.layers.map(({ file, digest }) => ({
+      path: join(dir, file),
+      digest,
+      seal: record.seals[file],
+    })),
+    device: { path: join(dir, stateFile), digest: record.device, seal: record.seals[stateFile] },
     facts: record.facts,
   };
 }
@@ -89,9 +106,9 @@ export async function exportMemory(memory: KeptMemory, dir: string): Promise<Sna
   return files;
 }
 
-/** Looks whether memory files have the sizes they should have. @throws AlcoveError `SnapshotCorrupt`, naming the file */
+/** Makes sure that memory files are what their digests say; those whose seal holds are not read. @throws AlcoveError `SnapshotCorrupt`, naming the file */
 export async function checkMemory({ layers, device }: KeptMemory): Promise<void> {
-  for (const { path, digest } of [...layers, device]) {
+  for (const { path, digest, seal } of [...layers, device]) {
     const found = await stat(path).catch((cause: unknown) => {
       throw new AlcoveError('SnapshotCorrupt', `${path} cannot be read`, { cause });
     });
@@ -100,6 +117,9 @@ export async function checkMemory({ layers, device }: KeptMemory): Promise<void>
         'SnapshotCorrupt',
         `${path} has ${found.size} bytes instead of ${digest.sizeBytes}`,
       );
+    if (seal && (await isSealed(path, seal))) continue;
+    if ((await digestFile(path)).sha256 !== digest.sha256)
+      throw new AlcoveError('SnapshotCorrupt', `${path} does not have the digest that it was recorded with`);
   }
 }
 

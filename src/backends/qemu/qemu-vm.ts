@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { AlcoveError, cancelled } from '../../errors.ts';
 import type { GuestChannel } from '../../guest/index.ts';
 import type {
@@ -39,6 +39,7 @@ import {
   type KeptMemory,
   keptMemory,
   removeOthers,
+  sealsOf,
   snapshotMemory,
 } from './memory-files.ts';
 import { type QmpRunState, queryRunState } from './qmp-commands.ts';
@@ -381,8 +382,12 @@ export class QemuVm implements BackendVm, DiskOwner {
 
   /** How the record names memory that was written into the VM's own directory. */
   async #nameMemory({ layers, device, facts }: KeptMemory): Promise<MemoryRecord> {
+    const named = layers.map(({ path, digest }) => ({ file: basename(path), digest }));
+    const earlier = this.#record.memory?.seals ?? {};
+    const written = [...named.map(({ file }) => file).filter((file) => !earlier[file]), stateFile];
     return {
-      layers: layers.map(({ path, digest }) => ({ file: path.slice(this.places.memory.length + 1), digest })),
+      layers: named,
+      seals: { ...earlier, ...(await sealsOf(this.places.memory, written)) },
       state: 'kept',
       device: device.digest,
       facts: { ...facts },

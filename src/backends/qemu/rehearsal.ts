@@ -1,8 +1,10 @@
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runTool } from '../../host/index.ts';
+import { builtAgentPath } from '../../images/index.ts';
 import { renameDurably, type StateDir, storageError, syncPath } from '../../store/index.ts';
 import type { BlankDisks } from './blank-disk.ts';
+import { digestFile } from './digest-file.ts';
 import { linkOrCopy, makeTop } from './disk-layers.ts';
 import { layerFile } from './machine-args.ts';
 import type { Drives } from './machine-drives.ts';
@@ -41,14 +43,18 @@ export class Rehearsal {
     return { diskDir: dir, disk, imagePath };
   }
 
-  /** A squashfs with one small file, made once per state directory. The number names the recipe. */
+  /** A squashfs with a program and the files that a guest rewrites, made once per state directory and program. */
   async #image(): Promise<string> {
-    const path = join(this.#stateDir.templatesDir, 'rehearsal-1.squashfs');
+    const { sha256 } = await digestFile(builtAgentPath);
+    const path = join(this.#stateDir.templatesDir, `rehearsal-${sha256.slice(0, 16)}.squashfs`);
     if (await stat(path).catch(() => undefined)) return path;
     const tmp = await mkdtemp(join(this.#stateDir.tmpDir, 'rehearsal-'));
     try {
-      await mkdir(join(tmp, 'root'));
-      await writeFile(join(tmp, 'root', 'read-me'), 'What a machine practises on before it is somebody.\n');
+      await mkdir(join(tmp, 'root', 'etc'), { recursive: true });
+      for (const name of ['hostname', 'machine-id', 'hosts'])
+        await writeFile(join(tmp, 'root/etc', name), '\n');
+      await copyFile(builtAgentPath, join(tmp, 'root', 'no-op'));
+      await chmod(join(tmp, 'root', 'no-op'), 0o755);
       const made = join(tmp, 'made.squashfs');
       await runTool('mksquashfs', [
         join(tmp, 'root'),

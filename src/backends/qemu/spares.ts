@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { GuestChannel } from '../../guest/index.ts';
+import { isAlcoveError } from '../../errors.ts';
+import { type GuestChannel, runCommand } from '../../guest/index.ts';
 import type { BackendCallOptions, SpareKey, SpareMaker, SpareRequest } from '../../vm/backend.ts';
 import type { BlankDisks } from './blank-disk.ts';
 import { ConsoleLog } from './console-log.ts';
@@ -151,7 +152,7 @@ function shapeSpare({ rehearsal }: SpareContext): GuestSpare {
     prefix: rehearsalPrefix,
     drives: (places) => rehearsal.drives(join(places.dir, 'rehearsal')),
     async prepare(channel, signal) {
-      await rehearse(channel, { lowerSerial: imageSerial, upperSerial: diskSerial }, signal);
+      await channel.rehearse({ lowerSerial: imageSerial, upperSerial: diskSerial }, { signal });
       return null;
     },
   };
@@ -184,10 +185,24 @@ function imageSpare(context: SpareContext, { image, shape }: SpareRequest & { ki
       };
       const guest: Origin['guest'] = 'new';
       await introduce(context, channel, guest, person, signal);
-      await rehearse(channel, {}, signal);
+      await channel.rehearse({}, { signal });
+      for (let round = 0; round < practiceRounds; round++) await practise(channel, signal);
       return mac;
     },
   };
+}
+
+/** The second round still translates some code, a third hardly any. */
+const practiceRounds = 2;
+
+/**
+ * Runs the one program that most images have and that does nothing: how programs are found in the image, loaded and read is then
+ * translated too. An image without it has learned at least how to look.
+ */
+async function practise(channel: GuestChannel, signal: AbortSignal): Promise<void> {
+  await runCommand(channel, { command: ['true'], timeoutMs: 5000, signal }).catch((error: unknown) => {
+    if (!isAlcoveError(error, 'CommandNotStarted')) throw error;
+  });
 }
 
 const kindsInWords = {
@@ -218,9 +233,4 @@ function keyOf(request: SpareRequest): SpareKey {
       return memoryKey(request.shape, memory ? [...memory.layers, memory.device] : []);
     }
   }
-}
-
-async function rehearse(channel: GuestChannel, request: object, signal: AbortSignal): Promise<void> {
-  const able = channel as { rehearse?: (request: object, options: { signal: AbortSignal }) => Promise<void> };
-  await able.rehearse?.(request, { signal });
 }

@@ -12,6 +12,8 @@ const layerSchema = z.object({
   digest: digestSchema.nullable(),
 });
 
+const sealSchema = z.object({ sizeBytes: z.number(), ino: z.string(), mtimeNs: z.string() });
+
 const memorySchema = z.object({
   /** What the machine's RAM is mapped from, lowest first; names in the directory of the memory. */
   layers: z.array(z.object({ file: z.string().regex(/^\d+\.pages$/), digest: digestSchema })),
@@ -22,6 +24,8 @@ const memorySchema = z.object({
   state: z.enum(['kept', 'trying', 'used']),
   /** Of the file beside the layers that holds everything else, while it is kept. */
   device: digestSchema.nullable(),
+  /** By file, of the layers and the state: as long as one holds, the file is what its digest says (`memory/seal.ts`). */
+  seals: z.record(z.string(), sealSchema).default({}),
   /** See `machine-facts.ts`. */
   facts: z.record(z.string(), z.string()),
 });
