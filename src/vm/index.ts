@@ -1,11 +1,14 @@
 /** The lifecycle of VMs: one transition table above interchangeable backends, durable and journalled. */
 export type { VmLimits } from './admission.ts';
 export type * from './backend.ts';
+export type { DiskUsage } from './disk-usage.ts';
 export { type Failpoint, type FailpointName, failpoints } from './failpoints.ts';
 export type { ForkOptions } from './fork-vm.ts';
+export type { GarbageItem, GarbageKind, GarbageOptions, GarbageReport } from './garbage/index.ts';
 export { defaultLimits, type HostFacts, readHostFacts } from './host-facts.ts';
 export { checkId, generateId, idPattern, parseSnapshotRef, type Random, snapshotRef } from './ids.ts';
 export type { StopOptions } from './lifecycle.ts';
+export type { LineageNode } from './lineage.ts';
 export { openVmRuntime, type VmRuntimeOptions } from './open-vm-runtime.ts';
 export type { VmPlaces } from './runtime-context.ts';
 export type {

@@ -1,5 +1,6 @@
 import type { KeptKernelFile } from '../images/index.ts';
 import type { RuntimeContext } from './runtime-context.ts';
+import { SpareRecords } from './spares/index.ts';
 
 export interface UnneededOptions {
   /** Uids of snapshots that do not count, because they are about to go. */
@@ -9,7 +10,7 @@ export interface UnneededOptions {
 }
 
 /**
- * Kept kernels and initramfs that neither a VM nor a snapshot boots, nor the next VM without a kernel of its own would. None when
+ * Kept kernels and initramfs that no VM, snapshot or machine made ahead of need boots, nor the next VM without a kernel of its own would. None when
  * it cannot be told what that one would boot.
  */
 export async function unneededKernelFiles(
@@ -35,7 +36,9 @@ export async function unneededKernelFiles(
 function* digestsInRows(context: RuntimeContext, gone: ReadonlySet<string>): Iterable<string> {
   const vms = context.vms.all().filter(({ status }) => status !== 'destroyed');
   const snapshots = context.snapshots.all().filter(({ uid }) => !gone.has(uid));
-  for (const { shape } of [...vms, ...snapshots.map(({ blueprint }) => blueprint)]) {
+  const spares = new SpareRecords(context.database).all();
+  const made = [...snapshots.map(({ blueprint }) => blueprint), ...spares.map(({ recipe }) => recipe)];
+  for (const { shape } of [...vms, ...made]) {
     yield shape.kernel.kernelDigest;
     yield shape.kernel.initramfsDigest;
   }

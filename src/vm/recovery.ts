@@ -1,7 +1,6 @@
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isAlcoveError } from '../errors.ts';
-import { syncPath } from '../store/index.ts';
 import { snapshotRef } from './ids.ts';
 import type { JournalEntry } from './journal.ts';
 import { finishImports } from './portable/index.ts';
@@ -9,6 +8,7 @@ import { reconcileVm } from './reconcile-vm.ts';
 import { neededBy, removeUnneededSnapshots } from './remove-snapshot.ts';
 import { type RuntimeContext, snapshotDir, vmDir } from './runtime-context.ts';
 import { removeSnapshotDir, statSnapshotFiles } from './snapshot-files.ts';
+import { removeVmDir, straySnapshotDirs, strayVmDirs } from './strays.ts';
 import type { VmRecord } from './vm-records.ts';
 
 /** How many VMs are found again at once. */
@@ -55,7 +55,7 @@ async function removeHalfMadeVms(
   for (const { op, vmId, seq } of entries) {
     if (op !== 'create') continue;
     if (!known.has(vmId)) {
-      if (!(await removeVmDir(context, vmId, mended))) continue; // The intent stays, for who makes one of this id.
+      if (!(await tryRemoveVmDir(context, vmId, mended))) continue; // The intent stays, for who makes one of this id.
       mended.push(`VM ${vmId}: removed what was there of it; it was being made when the engine ended`);
     }
     context.journal.end(seq);
@@ -134,16 +134,13 @@ async function finishSnapshotRemovals(
 
 /** Directories that no row knows. */
 async function removeStrays(context: RuntimeContext): Promise<string[]> {
-  const { vmsDir, snapshotsDir } = context.places;
+  const { snapshotsDir } = context.places;
   const mended: string[] = [];
-  for (const name of await readdir(vmsDir)) {
-    const record = context.vms.find(name);
-    if (record && record.status !== 'destroyed') continue;
-    if (await removeVmDir(context, name, mended))
+  for (const name of await strayVmDirs(context)) {
+    if (await tryRemoveVmDir(context, name, mended))
       mended.push(`VM ${name}: removed its directory, which no record knew`);
   }
-  for (const name of await readdir(snapshotsDir)) {
-    if (context.snapshots.byUid(name)) continue;
+  for (const name of await straySnapshotDirs(context)) {
     try {
       await removeSnapshotDir(join(snapshotsDir, name), snapshotsDir);
       mended.push(`removed the snapshot directory ${name}, which no record knew`);
@@ -183,13 +180,9 @@ async function findLostSnapshots(context: RuntimeContext): Promise<string[]> {
   return mended;
 }
 
-/** Ends and removes a VM that has no row, with every backend, since nobody knows whose it was. */
-async function removeVmDir(context: RuntimeContext, id: string, mended: string[]): Promise<boolean> {
-  const dir = vmDir(context, id);
+async function tryRemoveVmDir(context: RuntimeContext, id: string, mended: string[]): Promise<boolean> {
   try {
-    for (const backend of context.backends.all) await backend.reap({ id, dir });
-    await rm(dir, { recursive: true, force: true });
-    await syncPath(context.places.vmsDir);
+    await removeVmDir(context, id);
     return true;
   } catch (error) {
     mended.push(`VM ${id}: has no record, and could not be removed: ${messageOf(error)}`);

@@ -21,7 +21,7 @@ export async function removeSnapshot(context: RuntimeContext, ref: SnapshotRef):
       details: { ref, neededBy: needers },
     });
   }
-  await remove(context, record);
+  await removeRecord(context, record);
   await removeUnneededSnapshots(context);
 }
 
@@ -31,7 +31,7 @@ export async function removeUnneededSnapshots(context: RuntimeContext): Promise<
     // Looked up again: another call may have removed it meanwhile.
     if (!context.snapshots.byUid(record.uid) || neededBy(context, record).length > 0) continue;
     try {
-      await remove(context, record);
+      await removeRecord(context, record);
     } catch (error) {
       context.warn(`could not remove the files of ${record.vmId}/${record.id}: ${(error as Error).message}`);
     }
@@ -48,8 +48,8 @@ export function neededBy(context: RuntimeContext, record: SnapshotRecord): strin
   return needers;
 }
 
-/** The row goes first, with the intent: what is listed can be restored. No `await` stands between the check and that. */
-async function remove(context: RuntimeContext, record: SnapshotRecord): Promise<void> {
+/** The row goes first, with the intent: what is listed can be restored. No `await` may stand between the check and that. */
+export async function removeRecord(context: RuntimeContext, record: SnapshotRecord): Promise<void> {
   const seq = context.database.transact(() => {
     context.snapshots.delete(record);
     context.vms.relinkLines(record.uid, record.parentUid);

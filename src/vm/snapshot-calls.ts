@@ -1,6 +1,7 @@
 import type { BackendCallOptions } from './backend.ts';
 import type { Calls } from './calls.ts';
 import { parseSnapshotRef } from './ids.ts';
+import { type LineageNode, lineage } from './lineage.ts';
 import { exportSnapshot, type ImportOptions, importSnapshot } from './portable/index.ts';
 import { removeSnapshot } from './remove-snapshot.ts';
 import type { RuntimeContext } from './runtime-context.ts';
@@ -35,6 +36,15 @@ export class SnapshotCalls {
     const { vmId, id } = parseSnapshotRef(ref);
     const record = this.#context.snapshots.find(vmId, id);
     return record && record.lifetime !== 'lost' ? snapshotInfo(this.#context, record) : undefined;
+  }
+
+  /**
+   * Where each snapshot and VM comes from.
+   *
+   * @param options.vmId only the trees in which a VM or a snapshot of that id stands
+   */
+  async tree(options: { vmId?: string } = {}): Promise<LineageNode[]> {
+    return lineage(this.#context, options);
   }
 
   /** One whose files are damaged goes, too. @throws AlcoveError `SnapshotNotFound`, `SnapshotInUse` */

@@ -66,7 +66,7 @@ export class SnapshotRecords {
     this.#setLifetime = database.prepare('UPDATE snapshots SET lifetime = ? WHERE uid = ?');
     this.#setSeals = database.prepare('UPDATE snapshots SET seals = ? WHERE uid = ?');
     this.#delete = database.prepare('DELETE FROM snapshots WHERE uid = ?');
-    this.#imageDigests = database.prepare('SELECT DISTINCT image_digest FROM snapshots');
+    this.#imageDigests = database.prepare('SELECT uid, image_digest FROM snapshots');
   }
 
   /** @throws AlcoveError `SnapshotAlreadyExists` when another one has its name */
@@ -152,8 +152,10 @@ export class SnapshotRecords {
     this.#delete.run(record.uid);
   }
 
-  imageDigests(): string[] {
-    return this.#imageDigests.all().map((row) => String(row.image_digest));
+  /** @param gone uids of those that do not count */
+  imageDigests(gone: ReadonlySet<string>): string[] {
+    const rows = this.#imageDigests.all().filter(({ uid }) => !gone.has(String(uid)));
+    return [...new Set(rows.map((row) => String(row.image_digest)))];
   }
 }
 

@@ -10,8 +10,11 @@ import type { VmLimits } from './admission.ts';
 import type { BackendCallOptions, BackendCapabilities } from './backend.ts';
 import { Calls } from './calls.ts';
 import { destroyVm } from './destroy-vm.ts';
+import { type DiskUsage, diskUsage } from './disk-usage.ts';
 import { type ForkOptions, forkVm } from './fork-vm.ts';
+import { collectGarbage, type GarbageOptions, type GarbageReport } from './garbage/index.ts';
 import { attachCommand, reachGuest, readConsole, spawnCommand } from './guest-access.ts';
+import { imageDigestsInUse, removeImage } from './images-in-use.ts';
 import { pauseVm, resumeVm, type StopOptions, startVm, stopVm } from './lifecycle.ts';
 import { createVm, restoreVm } from './make-vm.ts';
 import type { RuntimeContext } from './runtime-context.ts';
@@ -151,15 +154,26 @@ export class VmRuntime implements AsyncDisposable {
 
   /** Digests of the images that VMs and snapshots need, those being made included. */
   imageDigestsInUse(): Set<string> {
-    const { vms, snapshots, pins } = this.#context;
-    return new Set([...vms.imageDigests(), ...snapshots.imageDigests(), ...pins.names()]);
+    return imageDigestsInUse(this.#context);
   }
 
   /** Removes an image, of which machines may be waiting, or being made ahead of need. @param remove refuses when it is in use */
   async removeImage(digest: string, remove: (inUse: ReadonlySet<string>) => Promise<void>): Promise<void> {
-    await this.#context.spares.letGo(digest);
-    await remove(this.imageDigestsInUse());
-    await this.#context.spares.forget(digest);
+    await removeImage(this.#context, digest, remove);
+  }
+
+  /** What the state directory takes of the disk. Looks at every file of it. */
+  async diskUsage(options: BackendCallOptions = {}): Promise<DiskUsage> {
+    return this.#calls.run(options, () => diskUsage(this.#context));
+  }
+
+  /** Removes what nothing needs; with `dryRun` only says what that is. */
+  async collectGarbage(options: GarbageOptions & BackendCallOptions = {}): Promise<GarbageReport> {
+    const { signal, onProgress, ...wanted } = options;
+    const given = { ...(signal && { signal }), ...(onProgress && { onProgress }) };
+    return this.#calls.run(given, (call) =>
+      collectGarbage(this.#context, { retentionMs: this.#retentionMs, ...wanted, ...call }),
+    );
   }
 
   /** Runs a command to its end. @throws AlcoveError `CommandTimedOut`, `VmFailed`, `GuestUnreachable`, `CommandNotStarted`, `Cancelled`, … */

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type FailpointName, failpoints, type VmRuntime } from '../../src/vm/index.ts';
@@ -9,7 +9,7 @@ import { openFixture, type RuntimeFixture } from './runtime-fixture.ts';
 interface Scenario {
   /** @default {@link openFixture} */
   open?: typeof openFixture;
-  prepare?(runtime: VmRuntime): Promise<unknown>;
+  prepare?(runtime: VmRuntime, fixture: RuntimeFixture): Promise<unknown>;
   call(runtime: VmRuntime): Promise<unknown>;
 }
 
@@ -52,6 +52,14 @@ const scenarios: Readonly<Record<string, Scenario>> = {
       await runtime.warm.drop();
     },
   },
+  gc: {
+    prepare: async (runtime, { root }) => {
+      await started(runtime);
+      await runtime.snapshot('vm', { id: 's' });
+      mkdirSync(join(root, 'vms', 'stray'));
+    },
+    call: (runtime) => runtime.collectGarbage(),
+  },
   import: {
     open: openElsewhere,
     call: (runtime) => runtime.snapshots.import(chunksOf(archive)),
@@ -78,7 +86,7 @@ async function dieAt(step: FailpointName): Promise<RuntimeFixture> {
       return new Promise(() => undefined);
     },
   });
-  await scenario.prepare?.(fixture.runtime);
+  await scenario.prepare?.(fixture.runtime, fixture);
   armed = true;
   const call = scenario.call(fixture.runtime);
   await Promise.race([reached.promise, call.then(() => expect.unreachable(`${step} was not passed`))]);

@@ -1,6 +1,7 @@
 import { linkSync, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { LineageNode } from '../../src/vm/index.ts';
 import { openFixture, type RuntimeFixture } from './runtime-fixture.ts';
 
 /** A VM with snapshots `s1` to `s3`, each of which builds on the one before. */
@@ -117,6 +118,59 @@ describe('a VM whose id another one had before', () => {
   });
 });
 
+describe('the tree of a state directory', () => {
+  /** As `name(children)`. */
+  const drawn = (nodes: readonly LineageNode[]): string =>
+    nodes
+      .map((node) => {
+        const name = node.kind === 'vm' ? node.vm.id : node.snapshot.ref;
+        return node.children.length > 0 ? `${name}(${drawn(node.children)})` : name;
+      })
+      .join(' ');
+
+  test('shows what came of what: VMs hang below the snapshot that they go on from', async () => {
+    await using fixture = await openFixture();
+    const { runtime, clock } = fixture;
+    await runtime.create({ id: 'other', image: 'builtin' });
+    await runtime.create({ id: 'web', image: 'builtin' });
+    for (const id of ['a', 'b']) {
+      await clock.advance(1000);
+      await runtime.snapshot('web', { id });
+    }
+    await clock.advance(1000);
+    await runtime.restore('web/a', { id: 'copy' });
+    expect(drawn(await runtime.snapshots.tree())).toBe('other web/a(web/b(web) copy)');
+    await clock.advance(1000);
+    await runtime.snapshot('copy', { id: 'c' });
+    expect(drawn(await runtime.snapshots.tree())).toBe('other web/a(web/b(web) copy/c(copy))');
+    expect(drawn(await runtime.snapshots.tree({ vmId: 'copy' }))).toBe('web/a(web/b(web) copy/c(copy))');
+    expect(drawn(await runtime.snapshots.tree({ vmId: 'other' }))).toBe('other');
+    expect(await runtime.snapshots.tree({ vmId: 'nobody' })).toEqual([]);
+    await runtime.destroy('web');
+    expect(drawn(await runtime.snapshots.tree())).toBe('other web/a(web/b copy/c(copy))');
+    await runtime.snapshots.remove('web/b');
+    const [, root] = await runtime.snapshots.tree();
+    expect(root).toMatchObject({
+      kind: 'snapshot',
+      snapshot: { ref: 'web/a', sizeBytes: expect.any(Number) },
+      children: [
+        { children: [{ kind: 'vm', vm: { id: 'copy', from: 'web/a', ownBytes: expect.any(Number) } }] },
+      ],
+    });
+  });
+
+  test('leaves out snapshots that are not listed, and keeps what came of them', async () => {
+    await using fixture = await openFixture();
+    const { runtime, database } = fixture;
+    await runtime.create({ id: 'web', image: 'builtin' });
+    for (const id of ['a', 'b', 'c']) await runtime.snapshot('web', { id });
+    database.prepare("UPDATE snapshots SET lifetime = 'lost' WHERE id = 'b'").run();
+    expect(drawn(await runtime.snapshots.tree())).toBe('web/a(web/c(web))');
+    database.prepare("UPDATE snapshots SET lifetime = 'lost' WHERE id = 'a'").run();
+    expect(drawn(await runtime.snapshots.tree())).toBe('web/c(web)');
+  });
+});
+
 test('what a snapshot takes of the disk is told, and how much of it nobody else uses', async () => {
   await using fixture = await openFixture();
   const { runtime, root } = fixture;
@@ -125,11 +179,11 @@ test('what a snapshot takes of the disk is told, and how much of it nobody else 
   const [uid = ''] = readdirSync(join(root, 'snapshots'));
   const dir = join(root, 'snapshots', uid);
   const bytesOf = (name: string) => lstatSync(join(dir, name)).blocks * 512;
-  const sizeBytes = bytesOf('disk.json') + bytesOf('manifest.json');
+  const sizeBytes = bytesOf('.') + bytesOf('disk.json') + bytesOf('manifest.json');
   expect(sizeBytes).toBeGreaterThan(0);
   expect(taken).toMatchObject({ sizeBytes, ownBytes: sizeBytes });
   linkSync(join(dir, 'disk.json'), join(root, 'another'));
-  const shared = { sizeBytes, ownBytes: bytesOf('manifest.json') };
+  const shared = { sizeBytes, ownBytes: sizeBytes - bytesOf('disk.json') };
   expect(await runtime.snapshots.get('vm/s')).toMatchObject(shared);
   expect(await runtime.snapshots.list()).toMatchObject([shared]);
 });
