@@ -20,7 +20,13 @@ export type {
 } from './guest/index.ts';
 export { builtinImage, type Image, type ImageConfig, type ImageSource } from './images/index.ts';
 export type {
+  DiskUsage,
+  DiskUse,
   ForkResult,
+  GarbageItem,
+  GarbageOptions,
+  GarbageReport,
+  LineageNode,
   RestoreSpec,
   RunOptions,
   SnapshotInfo,

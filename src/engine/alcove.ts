@@ -10,7 +10,11 @@ import type {
 } from '../guest/index.ts';
 import type { Image, ImageCallOptions, ImageSource } from '../images/index.ts';
 import type {
+  DiskUsage,
   ForkResult,
+  GarbageOptions,
+  GarbageReport,
+  LineageNode,
   RestoreSpec,
   RunOptions,
   SnapshotInfo,
@@ -52,10 +56,40 @@ export interface Alcove extends AsyncDisposable {
   run(spec: VmSpec, command: RunOptions, options?: CallOptions & { around?: AroundRun }): Promise<ExecResult>;
 
   readonly snapshots: {
-    /** In creation order. */
+    /** In creation order. @param options.vmId those of the VM that has this id now; when none has it, of those that had it */
     list(options?: { vmId?: string }): Promise<SnapshotInfo[]>;
     get(ref: SnapshotRef): Promise<SnapshotInfo | undefined>;
+    /** Where each snapshot and VM comes from. @param options.vmId only the trees in which it or a snapshot of it stands */
+    tree(options?: { vmId?: string }): Promise<LineageNode[]>;
+    /** @throws AlcoveError `SnapshotNotFound`, `SnapshotInUse` */
     remove(ref: SnapshotRef): Promise<void>;
+    /**
+     * Reads all bytes of a snapshot and compares them with what was recorded. A restore reads only files that look as if they had
+     * been changed.
+     *
+     * @throws AlcoveError `SnapshotCorrupt`, which names the file
+     */
+    verify(ref: SnapshotRef, options?: CallOptions): Promise<SnapshotInfo>;
+    /**
+     * A snapshot with all that a restore elsewhere needs, image and kernel included, as the bytes of one file; the same ones each time.
+     * Errors come while it is iterated.
+     *
+     * @example
+     * await writeFile('web.alcove', alcove.snapshots.export('web/before'));
+     */
+    export(ref: SnapshotRef, options?: CallOptions): AsyncIterable<Uint8Array>;
+    /**
+     * Takes in what `export` gave, after comparing every byte of it; all of it or nothing.
+     *
+     * @param options.as what it is called here @default as where it was exported
+     * @throws AlcoveError `ArchiveInvalid`, `SnapshotAlreadyExists`, `StateUnusable`, and what reading `archive` throws
+     * @example
+     * await alcove.snapshots.import(createReadStream('web.alcove'), { as: 'web/imported' });
+     */
+    import(
+      archive: AsyncIterable<Uint8Array>,
+      options?: CallOptions & { as?: SnapshotRef },
+    ): Promise<SnapshotInfo>;
   };
   /** Machines made ahead of need: the next start that one of them fits takes it, and is little more than letting it go on. */
   readonly warm: {
@@ -77,6 +111,14 @@ export interface Alcove extends AsyncDisposable {
     list(): Promise<Image[]>;
     remove(reference: string): Promise<void>;
   };
+
+  /** What the state directory takes of the disk. Looks at every file of it. */
+  diskUsage(options?: CallOptions): Promise<DiskUsage>;
+  /**
+   * Removes what nothing needs: leftovers, snapshots that only a fork needed, templates, caches and kernels that are no longer used.
+   * Snapshots that a user took stay, and images, unless they are asked for. With `dryRun` it only says what would go, and why.
+   */
+  collectGarbage(options?: CallOptions & GarbageOptions): Promise<GarbageReport>;
 }
 
 /** Work in the machine of {@link Alcove.run} before and after the command, e.g. copying files. `after` runs whatever the command's exit. */

@@ -1,7 +1,7 @@
 import { AlcoveError } from '../errors.ts';
 import type { ImageStore } from '../images/index.ts';
 import type { Database, StateDir } from '../store/index.ts';
-import type { RestoreSpec, RunOptions, SnapshotRef, VmRuntime, VmSpec } from '../vm/index.ts';
+import type { GarbageOptions, RestoreSpec, RunOptions, SnapshotRef, VmRuntime, VmSpec } from '../vm/index.ts';
 import type { Alcove, AroundRun, CallOptions, Vm } from './alcove.ts';
 import { checkLabels, runInNewVm } from './run-in-new-vm.ts';
 import { VmHandle } from './vm-handle.ts';
@@ -66,6 +66,14 @@ export class Engine implements Alcove {
 
   list(options?: Parameters<Alcove['list']>[0]) {
     return this.#runtime.list(options);
+  }
+
+  diskUsage(options?: CallOptions) {
+    return this.#runtime.diskUsage(options);
+  }
+
+  collectGarbage(options?: CallOptions & GarbageOptions) {
+    return this.#runtime.collectGarbage(options);
   }
 
   async run(spec: VmSpec, command: RunOptions, options: CallOptions & { around?: AroundRun } = {}) {

@@ -1,4 +1,4 @@
-import type { Alcove, OpenOptions, Vm } from '../../../src/engine/alcove.ts';
+import type { Alcove, CallOptions, OpenOptions, Vm } from '../../../src/engine/alcove.ts';
 import { AlcoveError, cancelled } from '../../../src/errors.ts';
 import type {
   ExecExit,
@@ -8,7 +8,15 @@ import type {
   GuestProcess,
 } from '../../../src/guest/index.ts';
 import type { Image } from '../../../src/images/index.ts';
-import type { RunOptions, SnapshotInfo, SpareInfo, VmInfo } from '../../../src/vm/index.ts';
+import type {
+  DiskUsage,
+  GarbageReport,
+  LineageNode,
+  RunOptions,
+  SnapshotInfo,
+  SpareInfo,
+  VmInfo,
+} from '../../../src/vm/index.ts';
 
 /** What a command in a fake guest does. It returns its exit code, or throws. */
 export type Script = (command: FakeCommand) => Promise<number>;
@@ -99,6 +107,11 @@ export class FakeAlcove {
   vms: VmInfo[] = [];
   snapshots: SnapshotInfo[] = [];
   images: Image[] = [builtin];
+  tree: LineageNode[] = [];
+  usage: DiskUsage | undefined;
+  garbage: GarbageReport = { removed: [], kept: [], freedBytes: 0 };
+  /** What an export gives, piece by piece; an error is thrown in its place. */
+  archive: (string | Error)[] = ['an ', 'archive'];
   spares: SpareInfo[] = [];
   script: Script = async () => 0;
   /** Called with the name of each call, before it does anything; a test throws here. */
@@ -163,7 +176,26 @@ export class FakeAlcove {
           return this.snapshots;
         },
         get: async (ref) => this.snapshots.find((snapshot) => snapshot.ref === ref),
+        tree: async (options) => {
+          await this.#log('snapshots.tree', options);
+          return this.tree;
+        },
         remove: (ref) => this.#log('snapshots.remove', ref),
+        verify: async (ref, options) => {
+          options?.onProgress?.(`checking ${ref}`);
+          await this.#log('snapshots.verify', ref);
+          const [vmId = '', id = ''] = ref.split('/');
+          return snapshotInfo(vmId, id);
+        },
+        export: (ref, options) => this.#export(ref, options),
+        import: async (archive, options = {}) => {
+          options.onProgress?.('importing');
+          const chunks: Uint8Array[] = [];
+          for await (const chunk of archive) chunks.push(chunk);
+          await this.#log('snapshots.import', Buffer.concat(chunks).toString(), options.as);
+          const [vmId = '', id = ''] = (options.as ?? 'web/before').split('/');
+          return snapshotInfo(vmId, id);
+        },
       },
       warm: {
         fill: async (spec, options) => {
@@ -192,10 +224,29 @@ export class FakeAlcove {
         list: async () => this.images,
         remove: (reference) => this.#log('images.remove', reference),
       },
+      diskUsage: async () => {
+        await this.#log('diskUsage');
+        if (!this.usage) throw new Error('no disk usage is set');
+        return this.usage;
+      },
+      collectGarbage: async ({ signal, onProgress, ...options } = {}) => {
+        await this.#log('collectGarbage', options);
+        return this.garbage;
+      },
       [Symbol.asyncDispose]: async () => {
         this.closed++;
       },
     };
+  }
+
+  async *#export(ref: string, options?: CallOptions): AsyncGenerator<Uint8Array> {
+    options?.onProgress?.(`exporting ${ref}`);
+    await this.#log('snapshots.export', ref);
+    for (const piece of this.archive) {
+      if (piece instanceof Error) throw piece;
+      yield Buffer.from(piece);
+      if (options?.signal?.aborted) throw cancelled('exporting', options.signal);
+    }
   }
 
   #vm(id: string): Vm {
