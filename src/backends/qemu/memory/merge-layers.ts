@@ -3,9 +3,8 @@ import type { MemoryLayer } from './memory-layer.ts';
 import { type WrittenLayer, writeMemoryLayer } from './write-memory-layer.ts';
 
 /**
- * The most layers that a stack should have. Up to here an image of it takes at most a tenth longer to make than one of the same
- * pages in one layer; with twice as many 10–30 % longer, with four times as many half as long again. See the table in
- * docs/decisions/0007-memory-layers.md.
+ * The most layers that a stack should have. Here an image of it takes 3–15 % longer to make than one of the same pages in one
+ * layer, with twice as many 12–36 %, with four times as many 30–140 %: see docs/decisions/0007-memory-layers.md.
  */
 export const maxMemoryLayers = 32;
 
