@@ -1,5 +1,5 @@
 import { storageError } from '../store/index.ts';
-import type { BackendCallOptions, BackendVm } from './backend.ts';
+import type { BackendCallOptions, BackendVm, SnapshotManifest } from './backend.ts';
 import { onTurn, recordTruth } from './change-status.ts';
 import { checkId, generateId, hex, snapshotRef } from './ids.ts';
 import {
@@ -9,6 +9,7 @@ import {
   requireCapability,
   snapshotDir,
 } from './runtime-context.ts';
+import type { Seals } from './seals.ts';
 import {
   finishSnapshotDir,
   makeSnapshotDir,
@@ -91,7 +92,10 @@ async function capture(
       manifest,
       blueprint: { image, imageConfig, shape, env },
       machineId,
-      seals: await sealSnapshotFiles({ dir, manifest, ref: snapshotRef(vmRecord.id, id) }),
+      seals: {
+        ...(await sealSnapshotFiles({ dir, manifest, ref: snapshotRef(vmRecord.id, id) })),
+        ...(parent && sharedSeals(manifest, parent)),
+      },
       createdAtMs: context.clock.now(),
     };
     context.database.transact(() => {
@@ -120,6 +124,20 @@ async function memoryChoice(
   const capabilities = await context.backends.capabilities(backend);
   if (asked === 'include') requireCapability(backend, capabilities, 'memorySnapshots');
   return capabilities.memorySnapshots ? 'include' : 'exclude';
+}
+
+/**
+ * The seals of files that the snapshot before has too: they were not written just now, and one that was damaged since must not be
+ * taken for what its digest says.
+ */
+function sharedSeals({ files }: SnapshotManifest, parent: SnapshotRecord): Seals {
+  const names = new Map(Object.entries(parent.manifest.files).map(([name, { sha256 }]) => [sha256, name]));
+  return Object.fromEntries(
+    Object.entries(files).flatMap(([name, { sha256 }]) => {
+      const theirs = names.get(sha256);
+      return theirs === undefined ? [] : [[name, parent.seals[theirs] ?? '']];
+    }),
+  );
 }
 
 /** Removes the files of a snapshot that failed. What stays is removed at the next start: no row knows it. */

@@ -83,16 +83,27 @@ export function pidOf(vm: BackendVm): number {
   return pid;
 }
 
-/** Processes whose command line mentions a path. */
+/** QEMU processes whose command line mentions a path: what they run. */
 export function processesOf(path: string): string[] {
+  return qemuPids(path).map(commandLineOf);
+}
+
+export function qemuPids(path: string): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .map((pid) => readQuietly(`/proc/${pid}/cmdline`).replaceAll('\0', ' '))
-    .filter((line) => line.includes(path) && line.includes('qemu-system'));
+    .map(Number)
+    .filter((pid) => {
+      const line = commandLineOf(pid);
+      return line.includes(path) && line.includes('qemu-system');
+    });
+}
+
+function commandLineOf(pid: number): string {
+  return readQuietly(`/proc/${pid}/cmdline`).replaceAll('\0', ' ');
 }
 
 /** Control groups of running processes' own that bear the name of a VM of this state directory. */
-function cgroupsOf(root: string): string[] {
+export function cgroupsOf(root: string): string[] {
   const own = readQuietly('/proc/self/cgroup').trim().split('\n');
   const places = own.flatMap((line) => {
     const [, controllers = '', path = ''] = line.split(':');

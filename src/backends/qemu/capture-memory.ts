@@ -1,5 +1,5 @@
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { storageError } from '../../store/index.ts';
 import { keepDeviceState, makeStateFile, saveDeviceState, stateFile } from './device-state.ts';
 import { digestFile } from './digest-file.ts';
@@ -90,7 +90,8 @@ class Capture implements CapturedMemory {
   }
 
   async write(dir: string, below: readonly KeptLayer[], signal?: AbortSignal): Promise<KeptMemory> {
-    const path = join(dir, pagesFile(below.length));
+    const next = 1 + Math.max(-1, ...below.map((layer) => Number.parseInt(basename(layer.path), 10)));
+    const path = join(dir, pagesFile(next));
     try {
       await rm(path, { force: true });
       await keepDeviceState(this.#jail, join(dir, stateFile));
@@ -108,19 +109,23 @@ class Capture implements CapturedMemory {
     });
     const layers = [...below, { path, digest }];
     const device = { path: join(dir, stateFile), digest: await digestFile(join(dir, stateFile)) };
-    return { layers: await this.#bounded(layers, dir, signal), device, facts: this.#facts };
+    return {
+      layers: await this.#bounded(layers, join(dir, pagesFile(next + 1)), signal),
+      device,
+      facts: this.#facts,
+    };
   }
 
   /** Keeps a stack from getting so high that going on from it takes longer: one layer takes the place of all. */
-  async #bounded(layers: KeptLayer[], dir: string, signal?: AbortSignal): Promise<KeptLayer[]> {
+  async #bounded(layers: KeptLayer[], path: string, signal?: AbortSignal): Promise<KeptLayer[]> {
     if (layers.length <= maxMemoryLayers) return layers;
-    const path = join(dir, 'merged.pages');
     await using open = await openLayers(
       layers.map((layer) => layer.path),
       this.#ramBytes,
     );
     const [first, ...rest] = open.layers;
     if (!first) return layers;
+    await rm(path, { force: true });
     const digest = await mergeLayers([first, ...rest], path, signal ? { signal } : {});
     await rm(layers.at(-1)?.path ?? path, { force: true });
     return [{ path, digest }];

@@ -1,5 +1,5 @@
-import { chmod, mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { AlcoveError } from '../../errors.ts';
 import { storageError, syncPath } from '../../store/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
@@ -96,7 +96,7 @@ export async function exportMemory(memory: KeptMemory, dir: string): Promise<Sna
   const files: Record<string, FileDigest> = {};
   for (const [index, { path, digest }] of memory.layers.entries()) {
     const to = join(dir, pagesFile(index));
-    if (path !== to) await linkOrCopy(path, to);
+    if (path !== to) await (dirname(path) === dir ? rename(path, to) : linkOrCopy(path, to));
     files[pagesFile(index)] = digest;
   }
   const state = join(dir, stateFile);

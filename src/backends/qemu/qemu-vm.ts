@@ -131,9 +131,14 @@ export class QemuVm implements BackendVm, DiskOwner {
   /** Looks for its machine after a restart of the engine, and takes charge of it. What is left of work that was cut short goes. */
   async recover(): Promise<void> {
     await this.#recoverMachine();
-    const { disk, memory } = this.#record;
+    const { disk } = this.#record;
     const layers = [...disk.layers.map(({ file }) => file), layerFile(disk.top)];
     await removeOthers(this.places.disk, layers);
+    await this.#removeOtherMemory();
+  }
+
+  async #removeOtherMemory(): Promise<void> {
+    const { memory } = this.#record;
     const state = memory?.device ? [stateFile] : [];
     await removeOthers(this.places.memory, [...(memory?.layers.map(({ file }) => file) ?? []), ...state]);
   }
@@ -374,6 +379,7 @@ export class QemuVm implements BackendVm, DiskOwner {
     this.#running = undefined;
     this.#clear(running);
     await this.#cleared();
+    await this.#removeOtherMemory();
   }
 
   #keptLayer(file: string, digest: { sizeBytes: number; sha256: string }) {
@@ -383,7 +389,11 @@ export class QemuVm implements BackendVm, DiskOwner {
   /** How the record names memory that was written into the VM's own directory. */
   async #nameMemory({ layers, device, facts }: KeptMemory): Promise<MemoryRecord> {
     const named = layers.map(({ path, digest }) => ({ file: basename(path), digest }));
-    const earlier = this.#record.memory?.seals ?? {};
+    const earlier = Object.fromEntries(
+      Object.entries(this.#record.memory?.seals ?? {}).filter(([name]) =>
+        named.some(({ file }) => file === name),
+      ),
+    );
     const written = [...named.map(({ file }) => file).filter((file) => !earlier[file]), stateFile];
     return {
       layers: named,
