@@ -4,6 +4,7 @@ import { type Cli, createCli } from './action.ts';
 import { addCpCommand } from './commands/cp.ts';
 import { addDoctorCommand, type Diagnose } from './commands/doctor.ts';
 import { addExecCommand } from './commands/exec.ts';
+import { addGcCommand } from './commands/gc.ts';
 import { addImageCommands } from './commands/image/index.ts';
 import { addRunCommand } from './commands/run.ts';
 import { addShellCommand } from './commands/shell.ts';
@@ -68,6 +69,7 @@ function createProgram(cli: Cli, diagnose: Diagnose): Command {
   addSnapshotCommands(program, cli);
   addImageCommands(program, cli);
   addWarmCommands(program, cli);
+  addGcCommand(program, cli);
   addDoctorCommand(program, cli, diagnose);
   addVersionCommand(program, cli);
   addGlobalOptions(program);

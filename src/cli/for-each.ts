@@ -41,7 +41,7 @@ export async function removeEach<Name extends string>(
  * Does one thing for each of the names, in order. One that fails says why and does not keep the others from their turn;
  * `code` is the first failure's exit code.
  */
-async function forEachName<Name extends string, Result>(
+export async function forEachName<Name extends string, Result>(
   invocation: Invocation,
   names: readonly Name[],
   work: (name: Name) => Promise<Result>,

@@ -10,11 +10,12 @@ export interface ListView<Row> {
   empty: string;
 }
 
-/** Shows a list as JSON, as names (`-q`) or as a table. */
+/** Shows a list as JSON, as names (`-q`) or as a table. @param json what is shown as JSON; default the rows */
 export async function showList<Row>(
   invocation: Invocation,
   rows: readonly Row[],
   { name, columns, empty }: ListView<Row>,
+  json: unknown = rows,
 ): Promise<void> {
   const { globals, io, progress, width } = invocation;
   const quiet = globals.verbosity === 'quiet';
@@ -23,5 +24,5 @@ export async function showList<Row>(
     io.stderr.write(`${empty}\n`);
     return;
   }
-  await invocation.show(rows, () => (quiet ? rows.map(name).join('\n') : renderTable(rows, columns, width)));
+  await invocation.show(json, () => (quiet ? rows.map(name).join('\n') : renderTable(rows, columns, width)));
 }

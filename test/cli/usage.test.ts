@@ -89,6 +89,7 @@ const commands = [
   'exec',
   'shell',
   'cp',
+  'gc',
   'doctor',
   'version',
   ...[
@@ -104,8 +105,9 @@ const commands = [
     'ls',
     'inspect',
     'logs',
+    'du',
   ].map((name) => `vm ${name}`),
-  ...['ls', 'inspect', 'rm'].map((name) => `snapshot ${name}`),
+  ...['ls', 'tree', 'inspect', 'verify', 'export', 'import', 'rm'].map((name) => `snapshot ${name}`),
   ...['pull', 'import', 'ls', 'inspect', 'rm'].map((name) => `image ${name}`),
 ];
 
@@ -140,7 +142,7 @@ test('no help promises memory of a machine that boots', async () => {
 
 /** Parses a line as a shell would, and has the CLI go as far as opening the engine. */
 async function expectUnderstood(example: string): Promise<void> {
-  const line = /\balcove (.*)$/.exec(example)?.[1]?.replace(/\$\(.*\)/, 'web') ?? '';
+  const line = /\balcove (.*?)(?: \| .*)?$/.exec(example)?.[1]?.replace(/\$\(.*\)/, 'web') ?? '';
   const words = (line.match(/'[^']*'|\S+/g) ?? []).map((word) => word.replace(/^'(.*)'$/, '$1'));
   const { run, io, alcove } = testCli();
   alcove.before = (call) => {

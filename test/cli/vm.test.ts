@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { snapshotInfo, vmInfo } from './support/fake-alcove.ts';
+import { vmInfo } from './support/fake-alcove.ts';
 import { testCli } from './support/run-cli.ts';
 
 test('vm create prints the id, and with --json the VM', async () => {
@@ -171,21 +171,6 @@ test('vm logs prints the console', async () => {
   alcove.vms = [vmInfo('web')];
   await run('vm', 'logs', 'web');
   expect(io.stdout.text).toBe('[    0.000000] Linux version\nagent ready\n');
-});
-
-test('snapshots are listed, shown and removed', async () => {
-  const { run, io, alcove } = testCli();
-  alcove.snapshots = [snapshotInfo('web', 'one')];
-  await run('snapshot', 'ls', '--vm', 'web');
-  expect(io.stdout.text).toContain('web/one   disk+memory  22 MiB  -       just now');
-  await run('snapshot', 'inspect', 'web/one');
-  expect(await run('snapshot', 'rm', 'web/one', 'web/two')).toBe(0);
-  expect(alcove.calls).toEqual([
-    ['snapshots.list', { vmId: 'web' }],
-    ['snapshots.remove', 'web/one'],
-    ['snapshots.remove', 'web/two'],
-  ]);
-  expect(io.stdout.text).toMatch(/web\/one\nweb\/two\n$/);
 });
 
 test('a snapshot’s name has two parts', async () => {

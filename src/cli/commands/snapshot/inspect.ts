@@ -21,10 +21,13 @@ export function addSnapshotInspectCommand(parent: Command, cli: Cli): void {
           await invocation.show(snapshot, () =>
             renderFacts([
               ['snapshot', snapshot.ref],
+              ['vm', snapshot.vm === 'here' ? snapshot.vmId : 'gone'],
               ['kind', snapshot.kind],
               ['parent', snapshot.parent],
               ['image', snapshot.imageDigest],
+              ['stays', snapshot.lifetime],
               ['size', formatBytes(snapshot.sizeBytes)],
+              ['own', `${formatBytes(snapshot.ownBytes)} that nothing else uses`],
               ['created', formatAge(snapshot.createdAtMs, invocation.io.clock.now())],
             ]),
           );

@@ -6,7 +6,7 @@ import { showList } from '../../show-list.ts';
 export function addSnapshotLsCommand(parent: Command, cli: Cli): void {
   const command = parent
     .command('ls')
-    .description('List snapshots, oldest first.')
+    .description('List snapshots, oldest first. OWN is as much of the size as nothing else uses.')
     .option('--vm <id>', 'only those of this VM')
     .action(
       cli.action(async (invocation, { vm }: { vm?: string }) =>
@@ -20,6 +20,7 @@ export function addSnapshotLsCommand(parent: Command, cli: Cli): void {
               { title: 'SNAPSHOT', value: (s) => s.ref },
               { title: 'KIND', value: (s) => s.kind },
               { title: 'SIZE', value: (s) => formatBytes(s.sizeBytes), align: 'right' },
+              { title: 'OWN', value: (s) => formatBytes(s.ownBytes), align: 'right' },
               { title: 'PARENT', value: (s) => s.parent ?? '-' },
               { title: 'CREATED', value: (s) => formatAge(s.createdAtMs, now) },
             ],
@@ -28,5 +29,8 @@ export function addSnapshotLsCommand(parent: Command, cli: Cli): void {
         }),
       ),
     );
-  addExamples(command, [['alcove snapshot ls --vm web', 'Those of the VM `web`.']]);
+  addExamples(command, [
+    ['alcove snapshot ls --vm web', 'Those of the VM `web`.'],
+    ['alcove snapshot ls -q', 'Only their names.'],
+  ]);
 }

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { Cli } from '../../action.ts';
 import { addVmCreateCommand } from './create.ts';
 import { addVmDestroyCommand } from './destroy.ts';
+import { addVmDuCommand } from './du.ts';
 import { addVmForkCommand } from './fork.ts';
 import { addVmInspectCommand } from './inspect.ts';
 import { addVmLogsCommand } from './logs.ts';
@@ -28,4 +29,5 @@ export function addVmCommands(parent: Command, cli: Cli): void {
   addVmLsCommand(group, cli);
   addVmInspectCommand(group, cli);
   addVmLogsCommand(group, cli);
+  addVmDuCommand(group, cli);
 }
