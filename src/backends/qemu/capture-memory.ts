@@ -6,7 +6,7 @@ import { digestFile } from './digest-file.ts';
 import type { Machine } from './machine.ts';
 import {
   differingFrom,
-  maxMemoryLayers,
+  mergeFrom,
   mergeLayers,
   openLayers,
   type PageRuns,
@@ -116,19 +116,18 @@ class Capture implements CapturedMemory {
     };
   }
 
-  /** Keeps a stack from getting so high that going on from it takes longer: one layer takes the place of all. */
+  /** Keeps a stack from getting so high that going on from it takes longer: one layer takes the place of several at its top. */
   async #bounded(layers: KeptLayer[], path: string, signal?: AbortSignal): Promise<KeptLayer[]> {
-    if (layers.length <= maxMemoryLayers) return layers;
-    await using open = await openLayers(
-      layers.map((layer) => layer.path),
-      this.#ramBytes,
-    );
+    const from = mergeFrom(layers.map(({ digest }) => digest.sizeBytes));
+    if (from === undefined) return layers;
+    const paths = layers.slice(from).map((layer) => layer.path);
+    await using open = await openLayers(paths, this.#ramBytes);
     const [first, ...rest] = open.layers;
     if (!first) return layers;
     await rm(path, { force: true });
     const digest = await mergeLayers([first, ...rest], path, signal ? { signal } : {});
     await rm(layers.at(-1)?.path ?? path, { force: true });
-    return [{ path, digest }];
+    return [...layers.slice(0, from), { path, digest }];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

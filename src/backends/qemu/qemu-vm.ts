@@ -30,7 +30,6 @@ import { endingMs, type Machine } from './machine.ts';
 import { layerFile } from './machine-args.ts';
 import type { Drives } from './machine-drives.ts';
 import { machineFacts } from './machine-facts.ts';
-import { maxMemoryLayers } from './memory/index.ts';
 import {
   adoptMemory,
   checkMemory,
@@ -489,8 +488,7 @@ export class QemuVm implements BackendVm, DiskOwner {
     const own = this.#record.memory?.layers.map(({ file, digest }) => this.#keptLayer(file, digest)) ?? [];
     const theirs = parent && snapshotMemory(parent.dir, parent.manifest)?.layers;
     const { lastLayer } = readRunRecord(this.#machinePlaces().runPath) ?? {};
-    if (!theirs || theirs.at(-1)?.digest.sha256 !== lastLayer) return own;
-    return theirs.length < maxMemoryLayers ? theirs : own;
+    return theirs && theirs.at(-1)?.digest.sha256 === lastLayer ? theirs : own;
   }
 
   async destroy(): Promise<void> {
