@@ -174,7 +174,7 @@ export class MemoryBackend implements VmBackend {
   async create(request: CreateRequest, options?: BackendCallOptions): Promise<BackendVm> {
     this.#log(request.id, 'create');
     await this.#pass('create.begin', request.id, options);
-    await this.#onDisk(storeMachine(request.dir, { format: 1, disk: emptyDisk(), copyOf: 'image' }));
+    await this.#onDisk(storeMachine(request.dir, { format: 1, disk: emptyDisk(), origin: 'image' }));
     await this.#pass('create.middle', request.id, options);
     await this.#pass('create.end', request.id, options);
     return this.#open(request, 'image');
@@ -195,12 +195,12 @@ export class MemoryBackend implements VmBackend {
       );
     }
     const { disk, memory } = await this.#onDisk(loadSnapshot(request.snapshot));
-    const copyOf = memory && request.memory === 'include' ? { snapshot: request.snapshot.dir } : undefined;
-    const content = { disk, ...(copyOf && { memory, copyOf }) };
+    const origin = memory && request.memory === 'include' ? { snapshot: request.snapshot.dir } : undefined;
+    const content = { disk, ...(origin && { memory, origin }) };
     await this.#pass('restore.middle', request.id, options);
     await this.#onDisk(storeMachine(request.dir, { format: 1, ...content }));
     await this.#pass('restore.end', request.id, options);
-    return this.#open(request, copyOf);
+    return this.#open(request, origin);
   }
 
   async recover(request: RecoverRequest, options?: BackendCallOptions): Promise<BackendVm> {
@@ -209,9 +209,9 @@ export class MemoryBackend implements VmBackend {
     await this.#pass('recover.middle', request.id, options);
     endTakenSpare(this.#world, request.dir);
     const isOn = this.#world.machine(request.dir) !== undefined;
-    const copyOf = isOn ? undefined : (await this.#onDisk(loadMachine(request.dir))).copyOf;
+    const origin = isOn ? undefined : (await this.#onDisk(loadMachine(request.dir))).origin;
     await this.#pass('recover.end', request.id, options);
-    return this.#open(request, copyOf);
+    return this.#open(request, origin);
   }
 
   async reap(request: { id: string; dir: string }): Promise<void> {
@@ -227,8 +227,8 @@ export class MemoryBackend implements VmBackend {
     await this.#pass('reap.end', request.id, undefined);
   }
 
-  #open(request: CreateRequest, copyOf: StoredMachine['copyOf']): MemoryVm {
-    const vm = new MemoryVm(this.#host, request, copyOf);
+  #open(request: CreateRequest, origin: StoredMachine['origin']): MemoryVm {
+    const vm = new MemoryVm(this.#host, request, origin);
     this.#vms.add(vm);
     return vm;
   }

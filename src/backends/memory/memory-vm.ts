@@ -54,19 +54,19 @@ export class MemoryVm implements BackendVm {
   #channel: MemoryChannel | undefined;
   /** The last snapshot that was taken, for the next to build on. */
   #line: { dir: string; disk: DiskImage } | undefined;
-  #copyOf: StoredMachine['copyOf'];
+  #origin: StoredMachine['origin'];
 
   constructor(
     host: VmHost,
     request: { id: string; dir: string; shape: MachineShape; image: MachineImage },
-    copyOf: StoredMachine['copyOf'],
+    origin: StoredMachine['origin'],
   ) {
     this.#host = host;
     this.id = request.id;
     this.#dir = request.dir;
     this.#shape = request.shape;
     this.#image = request.image;
-    this.#copyOf = copyOf;
+    this.#origin = origin;
     this.handle = { dir: request.dir };
     this.#machine?.onDeath.add(this.#onDeath);
     if (host.canPause) {
@@ -81,7 +81,7 @@ export class MemoryVm implements BackendVm {
 
   /** Names of the spares that its next start could take. */
   get spareKeys(): SpareKey[] {
-    return spareKeys(this.#shape, this.#image, this.#copyOf);
+    return spareKeys(this.#shape, this.#image, this.#origin);
   }
 
   async observe(): Promise<PhysicalState> {
@@ -117,7 +117,7 @@ export class MemoryVm implements BackendVm {
       await this.#store({ format: 1, disk: stored.disk }); // Kept memory is used up by a start.
       await this.#host.pass('start.end', this.id, options);
       if (!this.#machine) throw unreachable(this.id, 'it died while it started');
-      this.#copyOf = undefined;
+      this.#origin = undefined;
     } catch (error) {
       endTakenSpare(world, this.#dir);
       world.powerOff(this.#dir, 'it could not be started');
@@ -134,9 +134,14 @@ export class MemoryVm implements BackendVm {
     if (machine && this.#machine === machine) {
       machine.guest.disk.sync();
       const memory = request.memory ? machine.guest.image() : undefined;
+      this.#origin = memory && 'own memory';
       this.#host.world.powerOff(this.#dir, 'it was stopped');
       this.#channel = undefined;
-      await this.#store({ format: 1, disk: machine.guest.disk.image('synced'), ...(memory && { memory }) });
+      await this.#store({
+        format: 1,
+        disk: machine.guest.disk.image('synced'),
+        ...(memory && { memory, origin: 'own memory' }),
+      });
     }
     await this.#host.pass('stop.end', this.id, options);
   }

@@ -5,11 +5,18 @@ import type { StoredMachine } from './stored-machine.ts';
 export function spareKeys(
   shape: MachineShape,
   image: MachineImage,
-  copyOf: StoredMachine['copyOf'],
+  origin: StoredMachine['origin'],
 ): SpareKey[] {
-  if (copyOf === undefined) return [shapeKey(shape)];
-  if (copyOf === 'image') return [imageKey(shape, image), shapeKey(shape)];
-  return [memoryKey(copyOf.snapshot)];
+  switch (origin) {
+    case undefined:
+      return [shapeKey(shape)];
+    case 'image':
+      return [imageKey(shape, image), shapeKey(shape)];
+    case 'own memory':
+      return ['memory:its own'];
+    default:
+      return [memoryKey(origin.snapshot)];
+  }
 }
 
 export function keyOf(request: SpareRequest): SpareKey {

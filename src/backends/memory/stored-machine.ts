@@ -12,8 +12,8 @@ export interface StoredMachine {
   format: 1;
   disk: DiskImage;
   memory?: MemoryImage;
-  /** What it is a copy of, as long as it was never started: its image, or a snapshot with memory, by directory. */
-  copyOf?: 'image' | { snapshot: string };
+  /** What the next start goes on from when that is not its disk: the image, a snapshot's memory (by directory), or its own. */
+  origin?: 'image' | 'own memory' | { snapshot: string };
 }
 
 const stateFile = 'machine.json';

@@ -6,12 +6,13 @@ import { ensureIntact } from '../verify-snapshot.ts';
 import type { VmRecord } from '../vm-records.ts';
 import type { Recipe, SpareRecord } from './spare-records.ts';
 
-/** What to make so that the next VM like this one finds a spare of that key. */
+/** What to make so that the next VM like this one finds a spare of that key; `undefined` when there will be none like it. */
 export function recipeFor(key: SpareKey, vm: VmRecord): Recipe | undefined {
   const base = { backend: vm.backend, shape: vm.shape };
   if (key.startsWith('image:')) return { ...base, kind: 'image', image: vm.image };
   if (key.startsWith('shape:')) return { ...base, kind: 'shape' };
-  return vm.from && { ...base, kind: 'memory', snapshot: vm.from };
+  // One that ran has memory of its own, if any; nobody else will go on from that.
+  return vm.from && vm.status === 'created' ? { ...base, kind: 'memory', snapshot: vm.from } : undefined;
 }
 
 /** Whether what a spare is of is still there. */
