@@ -27,7 +27,14 @@ describe('a warm pool', { sequential: true }, () => {
       warm,
     });
   const kinds = async () => (await runtime.warm.list()).map(({ kind }) => kind).sort();
-  const settled = (wanted: string[]) => expect.poll(kinds, { timeout: 60_000 }).toEqual(wanted);
+  /** What is to wait, in the end; a warning says why it does not. */
+  const settled = (...wanted: string[]) =>
+    expect
+      .poll(async () => ({ waiting: await kinds(), warnings }), { timeout: 60_000 })
+      .toEqual({
+        waiting: wanted,
+        warnings: expect.not.arrayContaining([expect.stringContaining('could not')]),
+      });
   const begin = async (id: string) => {
     await runtime.create({ id, image: 'builtin' });
     await runtime.start(id);
@@ -54,10 +61,10 @@ describe('a warm pool', { sequential: true }, () => {
 
   test('makes what was started, and the next start takes it', async () => {
     expect(await begin('a')).toBe('a\n');
-    await settled(['image', 'shape']);
+    await settled('image', 'shape');
     expect(await begin('b')).toBe('b\n');
     expect(await runtime.warm.stats()).toMatchObject({ claims: { image: 1 }, misses: 1, unusable: 0 });
-    await settled(['image', 'shape']);
+    await settled('image', 'shape');
   });
 
   test('notices when one is killed, and makes another', async () => {
@@ -66,7 +73,7 @@ describe('a warm pool', { sequential: true }, () => {
     const pid = pids.find((candidate) => commandLine(candidate).includes(`-spare_${image?.id}`));
     process.kill(Number(pid), 'SIGKILL');
     await expect.poll(async () => (await runtime.warm.stats()).givenUp.died, { timeout: 60_000 }).toBe(1);
-    await settled(['image', 'shape']);
+    await settled('image', 'shape');
     expect(await begin('c')).toBe('c\n');
     expect(warnings.filter((warning) => !warning.includes('ended by itself'))).toEqual([]);
   });
@@ -95,7 +102,7 @@ describe('a warm pool', { sequential: true }, () => {
     await runtime.close();
     runtime = await open({ pool: 'on', atClose: 'keep', perSnapshot: 0 });
     await begin('d');
-    await settled(['image', 'shape']);
+    await settled('image', 'shape');
     await runtime.close();
     runtime = await open({});
     expect(runtime.mended).toEqual([]);
