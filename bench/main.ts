@@ -65,7 +65,7 @@ async function runCases(): Promise<void> {
   console.log(formatTable(measured));
   console.log(`\n${formatGoals(measured)}`);
   for (const [what, why] of Object.entries(world.missing))
-    console.log(`not measured: ${what}: ${why.trim()}`);
+    console.log(`not measured: ${what}: ${why.trim().replaceAll(/\s+/g, ' ')}`);
   for (const title of Object.keys(failed)) console.log(`FAILED: ${title}`);
   writeReport({ peers: world.peers, missing: world.missing, failed, rows: measured });
   if (Object.keys(failed).length > 0) process.exitCode = 1;

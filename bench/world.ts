@@ -40,6 +40,9 @@ export class World implements AsyncDisposable {
   }
 
   static async open(): Promise<World> {
+    // Of a hundred forks, each counts in full, as if they shared nothing.
+    process.env.ALCOVE_MEMORY_MIB ??= `${128 * memoryMiB}`;
+    process.env.ALCOVE_DISK_MIB ??= `${2 ** 20}`;
     const workDir = mkdtempSync(join(tmpdir(), 'alcove-bench-'));
     try {
       const world = new World(workDir, await packRootfs(workDir));

@@ -1,10 +1,23 @@
 /** Everything that is measured, in the order of the table. */
 import type { Case } from '../measure.ts';
-import { coldStart } from './cold-start.ts';
 import { exec } from './exec.ts';
+import { forkHundred, forkTen } from './fork.ts';
 import { newImage } from './new-image.ts';
+import { restart } from './restart.ts';
 import { restore } from './restore.ts';
 import { snapshot } from './snapshot.ts';
+import { coldStart, warmStart } from './start.ts';
 import { stopStart } from './stop-start.ts';
 
-export const cases: readonly Case[] = [coldStart, newImage, restore, stopStart, snapshot, exec];
+export const cases: readonly Case[] = [
+  warmStart,
+  newImage,
+  restore,
+  stopStart,
+  snapshot,
+  forkTen,
+  forkHundred,
+  restart,
+  coldStart,
+  exec,
+];

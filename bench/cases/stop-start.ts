@@ -42,7 +42,7 @@ export const stopStart: Case = {
 };
 
 async function ofDocker(docker: Docker, world: World): Promise<Contender[]> {
-  const container = await docker.start();
+  const container = await docker.start('--init');
   await noteCheckpoint(docker, world);
   return [
     timer('docker stop, start, exec', async () => {
@@ -65,7 +65,8 @@ async function noteCheckpoint(docker: Docker, world: World): Promise<void> {
     await docker.do('checkpoint', 'create', container, 'bench');
     world.skip('docker checkpoint', 'it works here, and the bench has no row for it yet');
   } catch (error) {
-    world.skip('docker checkpoint', error instanceof Error ? error.message : String(error));
+    const said = error instanceof Error ? error.message : String(error);
+    world.skip('docker checkpoint', said.trim().split('\n').at(-1) ?? '');
   }
   await docker.removeContainers(container);
 }

@@ -1,7 +1,9 @@
 /** The Docker engine as a peer, where one can be reached. Uses the `docker` client, as its users do. */
 import { type ChildProcessByStdio, execFile, spawn } from 'node:child_process';
+import { dirname } from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import { ownDiskMiB, parentOf, privateMemoryMiB } from '../footprint.ts';
 import type { Rootfs } from '../programs/rootfs.ts';
 
 const execute = promisify(execFile);
@@ -38,10 +40,10 @@ export class Docker implements AsyncDisposable {
     await this.do('run', '--rm', '--network=none', image, ...command);
   }
 
-  /** `docker run --detach` of a container that stays up; resolves with its id. Its first process obeys `docker stop` at once, thanks to `--init`. */
-  async start(image = this.image): Promise<string> {
-    const options = ['--detach', '--network=none', '--init', `--label=${this.#mark}`];
-    return this.do('run', ...options, image, '/bin/sleep', '86400');
+  /** `docker run --detach` of a container that stays up; resolves with its id. @param options with `--init`, it obeys `docker stop` at once */
+  async start(...options: readonly '--init'[]): Promise<string> {
+    const all = ['--detach', '--network=none', `--label=${this.#mark}`, ...options];
+    return this.do('run', ...all, this.image, '/bin/sleep', '86400');
   }
 
   async exec(container: string, command: readonly string[]): Promise<void> {
@@ -65,6 +67,17 @@ export class Docker implements AsyncDisposable {
 
   async removeImage(image: string): Promise<void> {
     await this.do('rmi', '--force', image);
+  }
+
+  /** What a container takes for itself: memory of its process and of the shim that looks after it, disk of what it wrote and of the engine's files for it. */
+  async footprint(container: string): Promise<{ memoryMiB: number; diskMiB: number }> {
+    const format = '{{.State.Pid}} {{.GraphDriver.Data.UpperDir}} {{.LogPath}}';
+    const told = await this.do('inspect', `--format=${format}`, container);
+    const [pid, layer = '', log = ''] = told.split(' ');
+    return {
+      memoryMiB: privateMemoryMiB(Number(pid)) + privateMemoryMiB(parentOf(Number(pid))),
+      diskMiB: ownDiskMiB(layer) + ownDiskMiB(dirname(log)),
+    };
   }
 
   /** Any other call of the client; resolves with what it printed. */
