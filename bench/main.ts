@@ -1,6 +1,6 @@
 /**
  * `npm run bench [-- --list] [-- --only TITLE] [-- --rounds N]`: Alcove beside its peers, in one run on one machine. Prints a table and writes
- * `build/bench.json`. A case that fails does not keep the others from being run; the exit code is then 1.
+ * `build/bench.json`, and `build/bench.md` for docs/speed.md. A case that fails does not keep the others from being run; the exit code is then 1.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
@@ -11,7 +11,7 @@ import { setUp } from '../scripts/setup.ts';
 import { cases } from './cases/index.ts';
 import { type Case, measure } from './measure.ts';
 import { evaluate, type Measured } from './results.ts';
-import { formatGoals, formatTable } from './table.ts';
+import { formatGoals, formatMarkdown, formatTable } from './table.ts';
 import { World } from './world.ts';
 
 const { values: flags } = parseArgs({
@@ -84,7 +84,7 @@ async function runCase(one: Case, world: World): Promise<Measured[]> {
   return evaluate(one, samples);
 }
 
-function writeReport(report: object): void {
+function writeReport(report: { rows: readonly Measured[] } & Record<string, unknown>): void {
   const machine = {
     cpu: cpus()[0]?.model,
     cores: cpus().length,
@@ -95,4 +95,5 @@ function writeReport(report: object): void {
   mkdirSync(join(root, 'build'), { recursive: true });
   const whole = { at: new Date().toISOString(), machine, ...report };
   writeFileSync(join(root, 'build/bench.json'), `${JSON.stringify(whole, undefined, 2)}\n`);
+  writeFileSync(join(root, 'build/bench.md'), formatMarkdown(report.rows));
 }

@@ -32,6 +32,31 @@ export function formatGoals(rows: readonly Measured[]): string {
     .join('\n');
 }
 
+/** The same for a page: the table of docs/speed.md. Medians, and for ours the 90th percentile. */
+export function formatMarkdown(rows: readonly Measured[]): string {
+  const lines = ['| row | Alcove | peer | ratio | goal |', '|---|---|---|---|---|'];
+  for (const { title, unit, results } of rows) {
+    const [ours, ...peers] = results;
+    if (!ours) continue;
+    const own = `${withUnit(ours.median, unit)} (p90 ${formatNumber(ours.p90)}, max ${formatNumber(ours.max)}, n ${ours.runs})`;
+    lines.push(`| ${title} | ${own} | | | ${formatGoal(ours, unit)} |`);
+    for (const peer of peers) {
+      const ratio = (peer.ratio ?? Number.NaN).toFixed(3);
+      lines.push(`| | | ${peer.name}: ${withUnit(peer.median, unit)} | ${ratio} | ${formatGoal(peer)} |`);
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function formatGoal({ goal }: Result, unit = ''): string {
+  if (!goal) return '';
+  return `≤ ${goal.atMost} ${unit}`.trim() + (goal.reached ? ', reached' : ', **missed**');
+}
+
+function withUnit(value: number, unit: string): string {
+  return `${formatNumber(value)} ${unit}`;
+}
+
 function formatResult({ name, median, mean, p90, max, runs, ratio, goal }: Result): string {
   const cells = [...[median, mean, p90, max].map(formatNumber), `${runs}`];
   const compared = ratio === undefined ? '' : ratio.toFixed(3);

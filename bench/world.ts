@@ -71,6 +71,7 @@ export class World implements AsyncDisposable {
   /** Destroys what a case left, so that the next one begins as the first did. */
   async sweep(): Promise<void> {
     await using alcove = await this.engine();
+    await alcove.warm.drop();
     for (const { id } of await alcove.list({ destroyed: 'leave-out' })) await (await alcove.vm(id)).destroy();
     for (const { ref } of (await alcove.snapshots.list()).reverse()) await alcove.snapshots.remove(ref);
   }

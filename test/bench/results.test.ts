@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { measure } from '../../bench/measure.ts';
 import { evaluate, quantile } from '../../bench/results.ts';
-import { formatGoals, formatTable } from '../../bench/table.ts';
+import { formatGoals, formatMarkdown, formatTable } from '../../bench/table.ts';
 
 const never = new AbortController().signal;
 
@@ -104,6 +104,17 @@ describe('results', () => {
       'MISSED   3.00 ≤ 2  memory, MiB',
       'reached  2.00 ≤ 2  start, ms',
       'reached  0.100 ≤ 0.5  start, to docker',
+    ]);
+  });
+
+  it('are a table for a page', () => {
+    expect(formatMarkdown(measured).split('\n')).toEqual([
+      '| row | Alcove | peer | ratio | goal |',
+      '|---|---|---|---|---|',
+      '| start | 2.00 ms (p90 3.00, max 3.00, n 3) | | | ≤ 2 ms, reached |',
+      '| | | docker: 20.00 ms | 0.100 | ≤ 0.5, reached |',
+      '| memory | 2.00 MiB (p90 3.00, max 3.00, n 3) | | | ≤ 2 MiB, **missed** |',
+      '',
     ]);
   });
 });
