@@ -27,7 +27,8 @@ export function cargo(args: readonly string[]): void {
     {
       ...process.env,
       RUSTC: rust.rustc,
-      RUSTFLAGS: '-C target-feature=+crt-static',
+      // At a fixed address: QEMU keeps translated code by address, and each process of the agent would have its own.
+      RUSTFLAGS: '-C target-feature=+crt-static -C relocation-model=static',
     },
   );
 }

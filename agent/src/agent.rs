@@ -89,6 +89,8 @@ pub struct Agent {
     pub fresh: Vec<u32>,
     /// A command has ended, and with it the need of what the next one will take.
     pub refill_due: bool,
+    /// While ends are looked at: nobody has a child of ours as an ancestor, since there is none.
+    pub childless: bool,
     /// Some streams wait for the guest to go on.
     pub any_held: bool,
     wake: OwnedFd,
@@ -134,6 +136,7 @@ impl Agent {
             signals,
             fresh: Vec::new(),
             refill_due: false,
+            childless: false,
             any_held: false,
             wake,
             epoch: 0,

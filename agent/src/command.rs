@@ -253,13 +253,17 @@ impl Command {
         }
     }
 
+    /// Nothing that it ever started may live on.
+    pub fn must_die(&self) -> bool {
+        self.timed_out || self.cancelled
+    }
+
     /// Kills all of it, unless nothing lives.
     pub fn kill(&mut self) {
         if self.ending == Ending::Gone {
             return;
         }
-        let must_die = self.timed_out || self.cancelled;
-        if let (true, false, Some(tree)) = (must_die, self.took_strays, &self.tree) {
+        if let (true, false, Some(tree)) = (self.must_die(), self.took_strays, &self.tree) {
             self.took_strays = true;
             tree.take_strays();
         }

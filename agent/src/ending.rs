@@ -4,7 +4,7 @@ use crate::agent::Agent;
 use crate::command::{Command, Ending};
 use crate::failure::Failure;
 use crate::protocol::*;
-use crate::sys;
+use crate::sys::{self, Reaped};
 use crate::timers::Timer;
 use crate::tlv::Tlvs;
 use std::time::Instant;
@@ -16,13 +16,20 @@ impl Agent {
     /// Takes in children that have ended, ours and orphans. True when there may be more: a fork bomb leaves orphans
     /// faster than they can be reaped, and must not keep the loop from its other work.
     pub fn reap(&mut self) -> bool {
-        let mut reaped = 0;
-        while reaped < REAP_TURN {
-            let (pid, status) = match sys::reap() {
-                Some(child) => child,
-                None => break,
-            };
-            reaped += 1;
+        let mut ended = Vec::new();
+        self.childless = false;
+        while ended.len() < REAP_TURN {
+            match sys::reap() {
+                Reaped::Child(pid, status) => ended.push((pid, status)),
+                Reaped::AllAlive => break,
+                Reaped::NoChildren => {
+                    self.childless = true;
+                    break;
+                }
+            }
+        }
+        let reaped = ended.len();
+        for (pid, status) in ended {
             if let Some(key) = self.by_pid.remove(&pid) {
                 self.now = Instant::now();
                 if let Some(command) = self.commands.get_mut(&key) {
@@ -41,6 +48,7 @@ impl Agent {
         if self.commands.values().any(|command| command.over_at.is_some()) {
             self.maintain_later();
         }
+        self.childless = false;
         reaped == REAP_TURN
     }
 
@@ -101,6 +109,10 @@ impl Agent {
             }
             // Again and again, until nobody is left.
             Ending::Killing => command.kill(),
+            // Orphans come to us; where there is nobody else's child either, there is no need to ask its cgroup.
+            Ending::No if command.exit.is_some() && self.childless && !command.must_die() => {
+                command.ending = Ending::Gone;
+            }
             Ending::No if command.exit.is_some() && (!command.keep || command.cancelled) => command.kill(),
             _ => {}
         }

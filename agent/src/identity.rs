@@ -1,6 +1,6 @@
 //! Who and when the guest is: host name, machine id, clock, randomness.
 
-use crate::failure::Failure;
+use crate::failure::{Failure, ENOENT};
 use crate::guest::Guest;
 use crate::link::Link;
 use crate::protocol::*;
@@ -157,8 +157,10 @@ impl Identity {
 /// What is right already is left alone, so that a restart dirties nothing. A plain file is written in place: replacing
 /// it by another takes an ext4 below an overlay ten times as long, and after a crash it is written again anyway.
 pub fn replace(path: &str, text: &str) -> io::Result<()> {
-    if is_in_place(path, text).unwrap_or(false) {
-        return Ok(());
+    match is_in_place(path, text) {
+        Ok(true) => return Ok(()),
+        Err(error) if sys::errno_of(&error) == ENOENT && create(path, text).is_ok() => return Ok(()),
+        _ => {}
     }
     let temporary = format!("{path}.alcove");
     let _ = std::fs::remove_file(&temporary);
@@ -166,6 +168,12 @@ pub fn replace(path: &str, text: &str) -> io::Result<()> {
     let name = sys::c_path(temporary.as_bytes())?;
     sys::chmod_at(sys::AT_FDCWD, &name, 0o644)?;
     std::fs::rename(&temporary, path)
+}
+
+/// Where there is nothing yet; half of what takes an overlay longest.
+fn create(path: &str, text: &str) -> io::Result<()> {
+    let file = sys::open(path.as_bytes(), sys::O_WRONLY | sys::O_CREAT | sys::O_EXCL, 0o644)?;
+    sys::write_all(file.as_raw_fd(), text.as_bytes())
 }
 
 /// Whether that is the content now. Not, when it is no plain file, or one that has other names.

@@ -169,7 +169,7 @@ pub fn main(arguments: &[String]) -> c_int {
     match live_through(&disks) {
         Ok(()) => 0,
         Err(failure) => {
-            print!("{}", failure.message);
+            let _ = sys::write_all(1, failure.message.as_bytes());
             failure.errno.unwrap_or(EIO)
         }
     }
@@ -200,10 +200,9 @@ fn files_in_root() -> Result<Vec<String>, Failure> {
     let failed = |error| Failure::file(b"/", &error);
     let root = sys::open(b"/", sys::O_RDONLY | sys::O_DIRECTORY, 0).map_err(failed)?;
     let names = sys::names_in(root.as_raw_fd()).map_err(failed)?;
-    let is_file = |name: &std::ffi::CString| {
-        sys::stat_at(root.as_raw_fd(), name).map_or(false, |s| s.kind() == sys::S_IFREG)
-    };
-    Ok(names.iter().filter(|name| is_file(name)).map(|name| format!("/{}", name.to_string_lossy())).collect())
+    let paths = names.iter().map(|name| format!("/{}", name.to_string_lossy()));
+    let is_file = |path: &String| std::fs::metadata(path).map_or(false, |metadata| metadata.is_file());
+    Ok(paths.filter(is_file).collect())
 }
 
 /// Reads the beginning of a file, and runs it when it is a program.
@@ -238,5 +237,32 @@ pub fn no_op() -> c_int {
     match print(1).and_then(|()| print(2)).and_then(|()| sys::fork_once()) {
         Ok(()) => 0,
         Err(error) => sys::errno_of(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(status: i32, timed_out: bool, output: &str) -> Result<(), (Option<i32>, String)> {
+        let end = End { status, timed_out, output: output.into() };
+        succeeded(&end).map_err(|failure| (failure.errno, failure.message))
+    }
+
+    #[test]
+    fn the_process_says_why_it_failed() {
+        assert_eq!(outcome(0, false, ""), Ok(()));
+        assert_eq!(outcome(22 << 8, false, "cannot mount"), Err((Some(22), "cannot mount".into())));
+        let silent = "a process of the rehearsal failed".to_string();
+        assert_eq!(outcome(9, false, ""), Err((Some(EIO), silent.clone())));
+        assert_eq!(outcome(9, true, ""), Err((Some(EIO), silent)));
+    }
+
+    #[test]
+    fn its_identity_is_one_that_setup_takes() {
+        let request = renewal();
+        let fields = Fields::parse(request.as_slice()).unwrap();
+        assert!(Identity::parse(&fields).is_ok() && Network::parse(&fields).unwrap().is_some());
+        assert!(Entropy::parse(&fields).is_ok() && Clock::parse(&fields).is_ok());
     }
 }

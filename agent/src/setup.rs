@@ -3,7 +3,7 @@
 //! The writable disk is an ext4; over a read-only squashfs it holds an overlay's `upper` and `work` directories,
 //! made here when it is new. Without a squashfs it is the root itself.
 
-use crate::failure::{Failure, EEXIST};
+use crate::failure::{Failure, EEXIST, ENOENT};
 use crate::guest::Guest;
 use crate::identity::{Clock, Entropy, Identity};
 use crate::link::Link;
@@ -125,8 +125,14 @@ fn mount_root(disks: &Disks) -> Result<OwnedFd, Failure> {
 fn enter_root() -> Result<(), Failure> {
     for target in ["/proc", "/sys", "/dev", "/run"] {
         let inside = format!("{ROOT}{target}");
-        make_dir(&inside)?;
-        sys::mount(target, &inside, "", sys::MS_MOVE, "").map_err(failed(format!("cannot move {target}")))?;
+        let moved = match sys::mount(target, &inside, "", sys::MS_MOVE, "") {
+            Err(error) if sys::errno_of(&error) == ENOENT => {
+                make_dir(&inside)?;
+                sys::mount(target, &inside, "", sys::MS_MOVE, "")
+            }
+            moved => moved,
+        };
+        moved.map_err(failed(format!("cannot move {target}")))?;
     }
     sys::chdir(ROOT).map_err(failed("cannot enter the root"))?;
     sys::mount(".", "/", "", sys::MS_MOVE, "").map_err(failed("cannot move the root"))?;

@@ -583,14 +583,25 @@ pub fn poll_us(fds: &mut [PollFd], timeout_us: u32) -> usize {
     result.max(0) as usize
 }
 
-/// A child that has ended: its pid, and its wait status.
-pub fn reap() -> Option<(i32, i32)> {
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reaped {
+    /// One that has ended: its pid, and its wait status.
+    Child(i32, i32),
+    /// There are children, all alive.
+    AllAlive,
+    /// There are no children.
+    NoChildren,
+}
+
+/// Takes in a child that has ended, however it was made.
+pub fn reap() -> Reaped {
+    const WNOHANG: c_int = 1;
+    const WALL: c_int = 0x4000_0000;
     let mut status = 0;
-    let pid = unsafe { foreign::waitpid(-1, &mut status, 1) };
-    if pid > 0 {
-        Some((pid, status))
-    } else {
-        None
+    match check(unsafe { foreign::waitpid(-1, &mut status, WNOHANG | WALL) }) {
+        Ok(pid) if pid > 0 => Reaped::Child(pid, status),
+        Err(error) if errno_of(&error) == crate::failure::ECHILD => Reaped::NoChildren,
+        _ => Reaped::AllAlive,
     }
 }
 /// Waits for a child to end; answers its wait status.
