@@ -17,7 +17,7 @@ const reader =
  * before the snapshot and told it after; the second it drew alone.
  */
 const who = [
-  'n=$(($(cat /dev/shm/seen) + 2)); until test $(wc -l < /dev/shm/stream) -ge $n; do usleep 2000; done; sed -n "${n}p" /dev/shm/stream',
+  'n=$(($(cat /dev/shm/seen) + 2)); until test $(wc -l < /dev/shm/stream) -ge $n; do usleep 2000; done; sed -n "$n"p /dev/shm/stream',
   'head -c 32 /dev/urandom | od -An -tx1 | tr -d " \\n"; echo',
   'cat /proc/sys/kernel/random/uuid',
   'hostname',
