@@ -4,5 +4,6 @@ export * from './image.ts';
 export { type ImageStoreOptions, openImageStore } from './image-store.ts';
 export { builtAgentPath, type KernelStoreOptions, openKernelStore } from './kernel/kernel-store.ts';
 export { ByteSource } from './tar/byte-source.ts';
+export { roomIn } from './tar/room-in.ts';
 export { endOfTar, paddingAfter, writeTarHeader } from './tar/tar-writer.ts';
 export { readZstd } from './tar/zstd-frames.ts';

@@ -1,6 +1,7 @@
 import { createZstdDecompress } from 'node:zlib';
 import { AlcoveError } from '../../errors.ts';
 import { ByteSource } from './byte-source.ts';
+import { roomIn } from './room-in.ts';
 
 const frameMagic = 0xfd2fb528;
 /** 0x184d2a50 to 0x184d2a5f: metadata that carries no content. */
@@ -42,12 +43,7 @@ async function* decompressFrame(compressed: AsyncIterable<Buffer>): AsyncGenerat
   const feeding = (async () => {
     for await (const chunk of compressed) {
       if (decompress.destroyed) return;
-      if (!decompress.write(chunk)) {
-        await new Promise<void>((resolve) => {
-          decompress.once('drain', resolve);
-          decompress.once('close', resolve);
-        });
-      }
+      if (!decompress.write(chunk)) await roomIn(decompress);
     }
     decompress.end();
   })().catch((error: unknown) => {

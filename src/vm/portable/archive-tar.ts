@@ -16,10 +16,11 @@ export const checksumBytes = 65;
 
 export const tarBlockBytes = 512;
 
-/** What a tar header claims its entry to be, for messages: a name, and what it is when it is no file. */
+/** What a tar header claims its entry to be, for messages. */
 export function describeHeader(header: Buffer): string {
   const end = header.indexOf(0);
   const name = header.toString('utf8', 0, Math.min(end < 0 ? 100 : end, 100));
+  if (!/^[\x20-\x7e]+$/.test(name)) return 'bytes of no tar';
   const type = String.fromCharCode(header[156] ?? 0);
   const kinds: Record<string, string> = {
     '1': 'hard link',
@@ -29,5 +30,5 @@ export function describeHeader(header: Buffer): string {
     '5': 'folder',
     '6': 'pipe',
   };
-  return `${kinds[type] ?? 'entry'} ${JSON.stringify(name)}`;
+  return `the ${kinds[type] ?? 'entry'} ${JSON.stringify(name)}`;
 }

@@ -1,4 +1,5 @@
 import { constants, createZstdCompress } from 'node:zlib';
+import { roomIn } from '../../images/index.ts';
 
 /**
  * Compresses a stream to one zstd frame, with its checksum. The same bytes give the same frame, however they are cut into
@@ -13,11 +14,7 @@ export async function* zstdCompressed(chunks: AsyncIterable<Uint8Array>): AsyncG
   const feeding = (async () => {
     for await (const chunk of chunks) {
       if (compress.destroyed) return;
-      if (compress.write(chunk)) continue;
-      await new Promise<void>((resolve) => {
-        compress.once('drain', resolve);
-        compress.once('close', resolve);
-      });
+      if (!compress.write(chunk)) await roomIn(compress);
     }
     compress.end();
   })().catch((error: unknown) => {

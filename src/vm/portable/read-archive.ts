@@ -40,7 +40,7 @@ export class ArchiveReader implements AsyncDisposable {
     if (!(sizeBytes <= maxIndexBytes) || !header.equals(memberHeader(indexName, sizeBytes))) {
       throw invalidArchive(
         'refused',
-        `this is no snapshot that Alcove exported: it begins with the ${describeHeader(header)}`,
+        `this is no snapshot that Alcove exported: it begins with ${describeHeader(header)}`,
       );
     }
     const json = await this.#read(sizeBytes, indexName);
@@ -95,7 +95,7 @@ export class ArchiveReader implements AsyncDisposable {
     if (!header.equals(expected)) {
       throw invalidArchive(
         'refused',
-        `the archive has the ${describeHeader(header)} where its index says ${name} of ${sizeBytes} bytes`,
+        `the archive has ${describeHeader(header)} where its index says ${name} of ${sizeBytes} bytes`,
         { member: name },
       );
     }
