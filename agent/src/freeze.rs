@@ -272,3 +272,75 @@ pub fn thaw(guest: &Guest, link: &Link, _: &Fields) -> Result<Tlvs, Failure> {
     link.wake_loop();
     Ok(Tlvs::new())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::Place;
+    use crate::outbox::Outbox;
+    use std::sync::Arc;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn on_line(epoch: u64) -> Link {
+        Link::new(1, epoch, Arc::new(Outbox::new(-1, 0)), -1)
+    }
+    fn sealed(guest: &Guest, line: u64) -> Option<u64> {
+        guest.freezer.turn().freeze(guest, &on_line(line), HOUR, true).unwrap()
+    }
+    fn no_fields() -> Fields {
+        Fields::parse(&[]).unwrap()
+    }
+
+    #[test]
+    fn a_seal_is_ended_on_its_line() {
+        let guest = Guest::new(Place::Host, false, None);
+        for _ in 0..2 {
+            assert!(sealed(&guest, 7).is_some());
+            assert!(guest.freezer.is_sealed());
+            thaw(&guest, &on_line(7), &no_fields()).unwrap();
+            assert!(!guest.freezer.is_sealed());
+        }
+        thaw(&guest, &on_line(8), &no_fields()).unwrap();
+    }
+
+    #[test]
+    fn a_seal_stays_on_another_line_whatever_that_asks_for() {
+        let guest = Guest::new(Place::Host, false, None);
+        sealed(&guest, 7);
+        assert_eq!(sealed(&guest, 8), None);
+        assert_eq!(guest.freezer.turn().freeze(&guest, &on_line(8), HOUR, false).unwrap(), None);
+        assert_eq!(thaw(&guest, &on_line(8), &no_fields()).unwrap_err().code, "InvalidInput");
+        assert!(guest.freezer.is_sealed());
+        guest.freezer.turn().go_on().unwrap();
+        assert!(!guest.freezer.is_sealed());
+    }
+
+    #[test]
+    fn a_frozen_guest_is_not_sealed_before_it_is_asked_to_be() {
+        let guest = Guest::new(Place::Host, false, None);
+        let first = guest.freezer.turn().freeze(&guest, &on_line(7), HOUR, false).unwrap();
+        assert!(!guest.freezer.is_sealed());
+        assert_ne!(sealed(&guest, 7), first);
+        assert!(guest.freezer.is_sealed());
+    }
+
+    #[test]
+    fn nothing_stays_frozen_that_nobody_waits_for() {
+        let guest = Guest::new(Place::Host, false, None);
+        let link = on_line(7);
+        link.give_up();
+        let fields = Tlvs::new().u8(TAG_SEAL, 1);
+        let outcome = freeze(&guest, &link, &Fields::parse(fields.as_slice()).unwrap());
+        assert_eq!(outcome.unwrap_err().code, "Cancelled");
+        assert!(!guest.freezer.is_sealed());
+    }
+
+    #[test]
+    fn the_worker_that_froze_it_thaws_it_in_the_end() {
+        let guest = Guest::new(Place::Host, false, None);
+        let fields = Tlvs::new().u8(TAG_SEAL, 1).u64(TAG_MAX_MS, 1);
+        freeze(&guest, &on_line(7), &Fields::parse(fields.as_slice()).unwrap()).unwrap();
+        assert!(!guest.freezer.is_sealed());
+    }
+}

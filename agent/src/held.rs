@@ -14,6 +14,10 @@ pub struct Held {
 }
 
 impl Held {
+    fn new(op: u8, request: &[u8]) -> Held {
+        Held { op, request: request.to_vec(), input: Vec::new(), input_ended: false, credit: [0; 2] }
+    }
+
     /// False when it is more than the host may send.
     pub fn deliver(&mut self, bytes: &[u8]) -> bool {
         if self.input.len() + bytes.len() > INITIAL_CREDIT as usize {
@@ -40,9 +44,7 @@ pub fn is_served_sealed(op: u8) -> bool {
 
 impl Agent {
     pub fn hold(&mut self, stream: u32, op: u8, request: &[u8]) {
-        let held =
-            Held { op, request: request.to_vec(), input: Vec::new(), input_ended: false, credit: [0; 2] };
-        self.streams.insert(stream, Stream::Held(Box::new(held)));
+        self.streams.insert(stream, Stream::Held(Box::new(Held::new(op, request))));
         self.any_held = true;
     }
 
@@ -71,5 +73,29 @@ impl Agent {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_kept_than_a_stream_begins_with() {
+        let mut held = Held::new(OP_WRITE_FILE, b"");
+        let credit = INITIAL_CREDIT as usize;
+        assert!(held.deliver(&vec![0; credit - 1]));
+        assert!(!held.deliver(&[0; 2]));
+        assert!(held.deliver(&[0]));
+        assert_eq!(held.input.len(), credit);
+    }
+
+    #[test]
+    fn credit_is_kept_for_channels_that_there_are() {
+        let mut held = Held::new(OP_READ_FILE, b"");
+        for (channel, bytes) in [(0, 5), (1, u32::MAX), (1, 1), (2, 9)] {
+            held.add_credit(channel, bytes);
+        }
+        assert_eq!(held.credit, [5, u32::MAX]);
     }
 }

@@ -221,3 +221,45 @@ impl Agent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::Place;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn programs_are_taken_as_run_parts_takes_them() {
+        let mut guest = Guest::new(Place::Host, false, None);
+        let home = std::env::temp_dir().join(format!("alcove-hooks-{}", std::process::id()));
+        guest.hooks_directory = home.to_str().unwrap().to_string();
+        assert!(programs(&guest, "after-restore").unwrap().is_empty());
+
+        let dir = home.join("after-restore.d");
+        std::fs::create_dir_all(dir.join("folder")).unwrap();
+        assert!(!any(&guest, "after-restore"));
+        for (name, mode) in [
+            ("b", 0o755),
+            ("a", 0o700),
+            ("10", 0o755),
+            ("9", 0o744),
+            (".h", 0o755),
+            ("a~", 0o755),
+            ("c", 0o644),
+        ] {
+            std::fs::write(dir.join(name), "").unwrap();
+            std::fs::set_permissions(dir.join(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        std::os::unix::fs::symlink("a", dir.join("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.join("broken")).unwrap();
+        let names: Vec<String> = programs(&guest, "after-restore")
+            .unwrap()
+            .iter()
+            .map(|path| String::from_utf8_lossy(&path[dir.to_str().unwrap().len() + 1..]).into())
+            .collect();
+        assert_eq!(names, ["10", "9", "a", "b", "link"]);
+        assert!(any(&guest, "after-restore"));
+        assert!(!any(&guest, "before-snapshot"));
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+}

@@ -54,3 +54,39 @@ impl Standstill {
         Ok(buffer[..count].split(|&byte| byte == b'\n').any(|line| line == b"frozen 1"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// The files of a cgroup, in a directory that has the processes of none.
+    fn played(name: &str, events: &str) -> (Standstill, std::path::PathBuf) {
+        let dir = std::env::temp_dir().join(format!("alcove-standstill-{}-{name}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("events"), events).unwrap();
+        let open =
+            |name: &str, flags| sys::open(dir.join(name).to_str().unwrap().as_bytes(), flags, 0o600).unwrap();
+        let freeze = open("freeze", sys::O_WRONLY | sys::O_CREAT);
+        let root = Arc::new(open(".", sys::O_RDONLY | sys::O_DIRECTORY));
+        let strays = Strays::new(root, open(".", sys::O_RDONLY | sys::O_DIRECTORY));
+        (Standstill::new(freeze, open("events", sys::O_RDONLY), strays), dir)
+    }
+
+    #[test]
+    fn is_over_when_the_kernel_says_so() {
+        let (all, dir) = played("over", "populated 1\nfrozen 1\n");
+        all.begin(Duration::from_millis(1)).unwrap();
+        assert_eq!(std::fs::read(dir.join("freeze")).unwrap(), b"1");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn is_undone_when_it_takes_too_long() {
+        let (all, dir) = played("late", "populated 1\nfrozen 0\n");
+        let error = all.begin(Duration::from_millis(3)).unwrap_err();
+        assert_eq!(sys::errno_of(&error), ETIMEDOUT);
+        assert_eq!(std::fs::read(dir.join("freeze")).unwrap(), b"10");
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

@@ -653,6 +653,12 @@ pub fn run_first() -> io::Result<()> {
     let priority: c_int = 1;
     check(unsafe { foreign::sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &priority) }).map(|_| ())
 }
+/// Puts this thread back among ordinary ones, where it was.
+pub fn run_as_others() {
+    const SCHED_OTHER: c_int = 0;
+    let priority: c_int = 0;
+    unsafe { foreign::sched_setscheduler(0, SCHED_OTHER, &priority) };
+}
 /// Puts this thread before an ordinary one.
 pub fn be_preferred() {
     unsafe { foreign::setpriority(0, 0, -10) };
