@@ -1,5 +1,4 @@
-import { rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { AlcoveError, cancelled } from '../../errors.ts';
 import type { GuestChannel } from '../../guest/index.ts';
 import type {
@@ -15,8 +14,6 @@ import type {
 import { captureRunning } from './capture-running.ts';
 import { ConsoleLog } from './console-log.ts';
 import type { QemuContext } from './context.ts';
-import { stateFile } from './device-state.ts';
-import { checkLayers, makeTop, removeTop } from './disk-layers.ts';
 import { waitForEnd } from './end-process.ts';
 import { GuestLine } from './guest-line.ts';
 import {
@@ -27,43 +24,30 @@ import {
   wakeLeftAlone,
 } from './guest-power.ts';
 import { endingMs, type Machine } from './machine.ts';
-import { layerFile } from './machine-args.ts';
-import type { Drives } from './machine-drives.ts';
 import { machineFacts } from './machine-facts.ts';
-import {
-  adoptMemory,
-  checkMemory,
-  exportMemory,
-  type KeptLayer,
-  type KeptMemory,
-  keptMemory,
-  removeOthers,
-  sealsOf,
-  snapshotMemory,
-} from './memory-files.ts';
+import { exportMemory, type KeptMemory } from './memory-files.ts';
 import { type QmpRunState, queryRunState } from './qmp-commands.ts';
 import { recoverMachine } from './recover-machine.ts';
 import { readRunRecord, updateRunRecord } from './run-record.ts';
-import { assertMemoryFits, snapshotManifest } from './snapshot-manifest.ts';
-import { boundLayers, type DiskOwner, exportSnapshot, freezeDiskOff } from './snapshot-vm.ts';
-import { QemuSpare, spareTop } from './spare.ts';
-import { imageKey, memoryKey, shapeKey } from './spare-keys.ts';
+import { snapshotManifest } from './snapshot-manifest.ts';
+import { boundLayers, exportSnapshot, freezeDiskOff } from './snapshot-vm.ts';
+import { QemuSpare } from './spare.ts';
 import { networkOf, type Origin, type StartedMachine, startMachine } from './start-machine.ts';
 import { machineIn, sweep, tidy } from './sweep.ts';
 import { takeOverSpare } from './take-over-spare.ts';
+import { VmFiles } from './vm-files.ts';
 import { type MachinePlaces, machinePlaces, type VmPlaces } from './vm-places.ts';
-import { type DiskRecord, type MemoryRecord, type VmRecord, writeVmRecord } from './vm-record.ts';
+import type { VmRecord } from './vm-record.ts';
 
 /** Disk that memory images may take which no machine is mapped from: some twenty of small machines. */
 const unusedImageBytes = 2 * 2 ** 30;
 
 /** One VM of the QEMU backend. See {@link BackendVm} for what each call promises. */
-export class QemuVm implements BackendVm, DiskOwner {
-  readonly places: VmPlaces;
+export class QemuVm implements BackendVm {
+  readonly #files: VmFiles;
   readonly #context: QemuContext;
   readonly #request: CreateRequest;
   readonly #listeners = new Set<(reason: string) => void>();
-  #record: VmRecord;
   #running: RunningMachine | undefined;
   /** Clearing up after a machine that ended by itself. */
   #clearing: Promise<void> = Promise.resolve();
@@ -72,22 +56,25 @@ export class QemuVm implements BackendVm, DiskOwner {
   constructor(context: QemuContext, request: CreateRequest, places: VmPlaces, record: VmRecord) {
     this.#context = context;
     this.#request = request;
-    this.#record = record;
-    this.places = places;
+    this.#files = new VmFiles(request, places, record);
     this.#console = ConsoleLog.load(places.consolePath);
   }
 
+  get #places(): VmPlaces {
+    return this.#files.places;
+  }
+
   get id(): string {
-    return this.places.id;
+    return this.#places.id;
   }
 
   /** For people and for `inspect`; `recover` needs none of it. */
   get handle(): BackendHandle {
-    const run = readRunRecord(join(this.places.machineDir, 'run.json'));
+    const run = readRunRecord(join(this.#places.machineDir, 'run.json'));
     return {
       version: 2,
-      layers: this.#record.disk.layers.length,
-      memoryLayers: this.#record.memory?.layers.length ?? 0,
+      layers: this.#files.disk.layers.length,
+      memoryLayers: this.#files.layers.length,
       ...(run && {
         pid: run.process?.pid,
         uid: run.uid,
@@ -95,20 +82,6 @@ export class QemuVm implements BackendVm, DiskOwner {
         confinement: run.confinement,
       }),
     };
-  }
-
-  get disk(): DiskRecord {
-    return this.#record.disk;
-  }
-
-  async setDisk(disk: DiskRecord): Promise<void> {
-    await this.#setRecord({ disk });
-  }
-
-  async #setRecord(change: Partial<VmRecord>): Promise<void> {
-    const record = { ...this.#record, ...change };
-    await writeVmRecord(this.places.recordPath, record);
-    this.#record = record;
   }
 
   /** Takes charge of a machine that runs. */
@@ -130,42 +103,33 @@ export class QemuVm implements BackendVm, DiskOwner {
   /** Looks for its machine after a restart of the engine, and takes charge of it. What is left of work that was cut short goes. */
   async recover(): Promise<void> {
     await this.#recoverMachine();
-    const { disk } = this.#record;
-    const layers = [...disk.layers.map(({ file }) => file), layerFile(disk.top)];
-    await removeOthers(this.places.disk, layers);
-    await this.#removeOtherMemory();
-  }
-
-  async #removeOtherMemory(): Promise<void> {
-    const { memory } = this.#record;
-    const state = memory?.device ? [stateFile] : [];
-    await removeOthers(this.places.memory, [...(memory?.layers.map(({ file }) => file) ?? []), ...state]);
+    await this.#files.removeOthers();
   }
 
   async #recoverMachine(): Promise<void> {
     const { clock, uids } = this.#context;
     const places = this.#machinePlaces();
     // Its memory was kept, or not yet used up: then what runs is what was left of a stop or of a start.
-    if (this.#record.memory && this.#record.memory.state !== 'used') {
+    if (this.#files.memoryState === 'kept' || this.#files.memoryState === 'trying') {
       await sweep(places, clock);
-      await this.#takeBackStart();
+      await this.#files.takeBackStart();
       return;
     }
-    const machine = await recoverMachine(this, places, this.#console, clock);
+    const machine = await recoverMachine(this.#files, places, this.#console, clock);
     if (!machine) return;
     const uid = readRunRecord(places.runPath)?.uid;
     uids.hold(uid);
     void machine.gone.then(() => uids.give(uid));
     const running = this.#attach(machine, this.#console, undefined);
     // One that does not answer goes on by itself in a while, or is found out by the next call.
-    await wakeLeftAlone(running, this.#context, this.#record.mac).catch(() => undefined);
+    await wakeLeftAlone(running, this.#context, this.#files.record.mac).catch(() => undefined);
   }
 
   async observe(): Promise<PhysicalState> {
     const running = this.#running;
     if (!running) {
       await this.#cleared();
-      return this.#record.memory?.state === 'kept' ? 'suspended' : 'off';
+      return this.#files.memoryState === 'kept' ? 'suspended' : 'off';
     }
     switch (await this.#runState(running.machine)) {
       case 'running':
@@ -191,21 +155,21 @@ export class QemuVm implements BackendVm, DiskOwner {
 
   async start(request: StartRequest, options: BackendCallOptions = {}): Promise<void> {
     await this.#cleared();
-    await this.#takeBackStart();
-    await checkLayers(this.places.disk, this.disk);
-    const kept = this.#record.memory?.state === 'kept' ? this.#record.memory : undefined;
-    const console = ConsoleLog.empty(this.places.consolePath);
+    await this.#files.takeBackStart();
+    await this.#files.check();
+    const kept = this.#files.kept();
+    const console = ConsoleLog.empty(this.#places.consolePath);
     const spare = this.#usable(request.spare);
     try {
       const { machine, channel } = spare
         ? await this.#takeOver(spare, request, console, kept, options)
         : await this.#startAlone(request, console, kept, options);
       this.#attach(machine, console, channel);
-      if (kept) await this.#useUpMemory();
+      await this.#files.useUpMemory();
     } catch (error) {
       this.#clearing = Promise.reject(error); // Whether all is gone is looked at once more by the next call.
       this.#clearing.catch(() => undefined);
-      await this.#takeBackStart();
+      await this.#files.takeBackStart();
       throw error;
     }
   }
@@ -213,7 +177,7 @@ export class QemuVm implements BackendVm, DiskOwner {
   async #startAlone(
     request: StartRequest,
     console: ConsoleLog,
-    kept: MemoryRecord | undefined,
+    kept: KeptMemory | undefined,
     options: BackendCallOptions,
   ): Promise<StartedMachine> {
     const { shape } = this.#request;
@@ -222,13 +186,13 @@ export class QemuVm implements BackendVm, DiskOwner {
       this.#context,
       {
         what: `starting ${this.id}`,
-        places: machinePlaces(this.#context.stateDir, this.id, this.places.machineDir),
+        places: machinePlaces(this.#context.stateDir, this.id, this.#places.machineDir),
         shape,
         console,
         origin,
-        drives: this.#drives(),
-        person: { ...request, network: networkOf(request, shape, this.#record.mac) },
-        commit: () => this.#commitStart(origin),
+        drives: this.#files.drives,
+        person: { ...request, network: networkOf(request, shape, this.#files.record.mac) },
+        commit: () => this.#files.commitStart(origin),
       },
       options,
     );
@@ -238,26 +202,26 @@ export class QemuVm implements BackendVm, DiskOwner {
     spare: QemuSpare,
     request: StartRequest,
     console: ConsoleLog,
-    kept: MemoryRecord | undefined,
+    kept: KeptMemory | undefined,
     options: BackendCallOptions,
   ): Promise<StartedMachine> {
     if (kept) await this.#keptOrigin(kept);
-    const mac = spare.record.mac ?? this.#record.mac;
+    const mac = spare.record.mac ?? this.#files.record.mac;
     options.onProgress?.('taking a warm machine');
     const started = await takeOverSpare(
       this.#context,
       {
         what: `starting ${this.id}`,
-        vm: this.places,
+        vm: this.#places,
         console,
         spare,
-        drives: this.#drives(),
+        drives: this.#files.drives,
         person: { ...request, network: networkOf(request, this.#request.shape, mac) },
-        commit: (origin) => this.#commitStart(origin, mac),
+        commit: (origin) => this.#files.commitStart(origin, mac),
       },
       options,
     );
-    if (spare.kind === 'image') await removeTop(this.places.disk, { ...this.disk, top: spareTop - 1 });
+    if (spare.kind === 'image') await this.#files.removeFirstTop();
     return started;
   }
 
@@ -268,22 +232,7 @@ export class QemuVm implements BackendVm, DiskOwner {
 
   /** See {@link SpareMaker.keysFor}. */
   get spareKeys(): readonly SpareKey[] {
-    const { image, shape } = this.#request;
-    const { disk, memory } = this.#record;
-    if (memory?.state === 'kept') {
-      const { device, layers } = keptMemory(this.places.memory, memory);
-      return [memoryKey(shape, [...layers, device])];
-    }
-    if (disk.content === 'changed') return [shapeKey(shape)];
-    return [imageKey(shape, image.digest), shapeKey(shape)];
-  }
-
-  #drives(): Drives {
-    return {
-      diskDir: this.places.disk,
-      disk: this.disk,
-      imagePath: this.#request.image.rootfsPath,
-    };
+    return this.#files.spareKeys;
   }
 
   /** The template's memory, which becomes what later snapshots of this run build on. */
@@ -291,50 +240,14 @@ export class QemuVm implements BackendVm, DiskOwner {
     return { memory: await this.#context.templates.get(this.#request.shape, options), guest: 'new' };
   }
 
-  /** Its own memory; from here on its disk has a top of its own, so that all of it can be taken back. */
-  async #keptOrigin(record: MemoryRecord): Promise<Origin> {
+  async #keptOrigin(kept: KeptMemory): Promise<Origin> {
     const { shape } = this.#request;
     const [host, { accelerator }] = await Promise.all([
       this.#context.host(),
       this.#context.accelerator(shape),
     ]);
-    const memory = keptMemory(this.places.memory, record);
-    assertMemoryFits(memory.facts, machineFacts(shape, accelerator, host.qemu));
-    await checkMemory(memory);
-    await freezeDiskOff(this);
-    return { memory, guest: 'sealed' };
-  }
-
-  /**
-   * Durable before the guest goes on: from then on the disk is no longer that of the memory, or of the image; that of a spare which
-   * had its root mounted already takes the place of one that nothing was written to.
-   */
-  async #commitStart({ guest, memory }: Origin, mac = this.#record.mac): Promise<void> {
-    const disk: DiskRecord = {
-      ...this.disk,
-      content: 'changed',
-      ...(guest === 'set up' && { top: spareTop }),
-    };
-    if (guest === 'sealed') {
-      const kept = this.#record.memory;
-      if (kept) await this.#setRecord({ disk, memory: { ...kept, state: 'trying' } });
-      return;
-    }
-    await this.#setRecord({ mac, disk, memory: await adoptMemory(this.places.memory, memory, 'layers') });
-  }
-
-  async #useUpMemory(): Promise<void> {
-    if (!this.#record.memory) return;
-    await this.#setRecord({ memory: { ...this.#record.memory, state: 'used', device: null } });
-    await rm(join(this.places.memory, stateFile), { force: true });
-  }
-
-  /** After a start from kept memory that came to nothing: what its guest wrote is thrown away, and the memory fits the disk again. */
-  async #takeBackStart(): Promise<void> {
-    const { disk, memory } = this.#record;
-    if (memory?.state !== 'trying') return;
-    await makeTop(this.places.disk, disk, undefined);
-    await this.#setRecord({ memory: { ...memory, state: 'kept' } });
+    const facts = machineFacts(shape, accelerator, host.qemu);
+    return { memory: await this.#files.beginFrom(kept, facts), guest: 'sealed' };
   }
 
   async stop(request: { graceMs: number; memory?: true }, options: BackendCallOptions = {}): Promise<void> {
@@ -345,7 +258,7 @@ export class QemuVm implements BackendVm, DiskOwner {
     this.#running = undefined;
     if (running) {
       // Without the guest's help it ends by force; what its disk then lacks is what no one had flushed.
-      await shutDownGuest(running, request.graceMs, this.#context.clock, this.#record.mac).catch(
+      await shutDownGuest(running, request.graceMs, this.#context.clock, this.#files.record.mac).catch(
         () => undefined,
       );
       this.#clear(running);
@@ -355,21 +268,19 @@ export class QemuVm implements BackendVm, DiskOwner {
 
   async #suspend(options: BackendCallOptions): Promise<void> {
     const running = this.#live();
-    const { memory } = this.#record;
     const captured = await captureRunning(this.#context, running, {
       ramBytes: this.#ramBytes,
-      spillPath: join(this.places.dir, 'capture.spill'),
+      spillPath: join(this.#places.dir, 'capture.spill'),
       afterwards: 'stands still',
       ...options,
     });
     try {
       await using pages = captured.memory;
       if (!pages) throw new AlcoveError('Internal', `the memory of ${this.id} was not captured`);
-      const below = memory ? memory.layers.map(({ file, digest }) => this.#keptLayer(file, digest)) : [];
-      const kept = await pages.write(this.places.memory, below, options.signal);
+      const kept = await pages.write(this.#places.memory, this.#files.layers, options.signal);
       await this.#context.at('capture.written');
       // The guest stands still, its file systems flushed: the disk is that of the memory.
-      await this.#setRecord({ memory: await this.#nameMemory(kept) });
+      await this.#files.keep(kept);
       await this.#context.at('suspend.marked');
     } catch (error) {
       await captured.goOn();
@@ -378,29 +289,7 @@ export class QemuVm implements BackendVm, DiskOwner {
     this.#running = undefined;
     this.#clear(running);
     await this.#cleared();
-    await this.#removeOtherMemory();
-  }
-
-  #keptLayer(file: string, digest: { sizeBytes: number; sha256: string }) {
-    return { path: join(this.places.memory, file), digest };
-  }
-
-  /** How the record names memory that was written into the VM's own directory. */
-  async #nameMemory({ layers, device, facts }: KeptMemory): Promise<MemoryRecord> {
-    const named = layers.map(({ path, digest }) => ({ file: basename(path), digest }));
-    const earlier = Object.fromEntries(
-      Object.entries(this.#record.memory?.seals ?? {}).filter(([name]) =>
-        named.some(({ file }) => file === name),
-      ),
-    );
-    const written = [...named.map(({ file }) => file).filter((file) => !earlier[file]), stateFile];
-    return {
-      layers: named,
-      seals: { ...earlier, ...(await sealsOf(this.places.memory, written)) },
-      state: 'kept',
-      device: device.digest,
-      facts: { ...facts },
-    };
+    await this.#files.removeOtherMemory();
   }
 
   get #ramBytes(): number {
@@ -412,7 +301,7 @@ export class QemuVm implements BackendVm, DiskOwner {
   }
 
   async resume(options: BackendCallOptions = {}): Promise<void> {
-    await resumeMachine(this.#live(), this.#context, this.#record.mac, options.signal);
+    await resumeMachine(this.#live(), this.#context, this.#files.record.mac, options.signal);
   }
 
   async snapshot(
@@ -433,9 +322,9 @@ export class QemuVm implements BackendVm, DiskOwner {
         ? await this.#snapshotRunning(running, request, options)
         : await this.#snapshotOff(request.memory);
       options.onProgress?.('keeping the layers');
-      await boundLayers(this, running?.machine, host.programs.img, signal);
+      await boundLayers(this.#files, running?.machine, host.programs.img, signal);
       const files = {
-        ...(await exportSnapshot(this, request.dir, signal)),
+        ...(await exportSnapshot(this.#files, request.dir, signal)),
         ...(memory && (await exportMemory(memory, request.dir))),
       };
       return snapshotManifest(this.#request, host.qemu.text, files, memory?.facts);
@@ -446,11 +335,9 @@ export class QemuVm implements BackendVm, DiskOwner {
 
   async #snapshotOff(memory: 'include' | 'exclude'): Promise<KeptMemory | undefined> {
     await this.#cleared();
-    await this.#takeBackStart();
-    await freezeDiskOff(this);
-    const record = this.#record.memory;
-    if (memory === 'exclude' || record?.state !== 'kept') return undefined;
-    return keptMemory(this.places.memory, record);
+    await this.#files.takeBackStart();
+    await freezeDiskOff(this.#files);
+    return memory === 'include' ? this.#files.kept() : undefined;
   }
 
   /** @returns the memory, written into the snapshot's directory as far as it is new */
@@ -465,7 +352,7 @@ export class QemuVm implements BackendVm, DiskOwner {
   ): Promise<KeptMemory | undefined> {
     options.onProgress?.('freezing the machine');
     const captured = await captureRunning(this.#context, running, {
-      disk: this,
+      disk: this.#files,
       ramBytes: request.memory === 'include' ? this.#ramBytes : undefined,
       spillPath: join(request.dir, 'capture.spill'),
       afterwards: 'goes on',
@@ -474,21 +361,15 @@ export class QemuVm implements BackendVm, DiskOwner {
     if (!captured.memory) return undefined;
     await using pages = captured.memory;
     options.onProgress?.('writing what changed in memory');
-    const kept = await pages.write(request.dir, this.#layersBelow(request.parent), options.signal);
+    const { lastLayer } = readRunRecord(running.machine.places.runPath) ?? {};
+    const kept = await pages.write(
+      request.dir,
+      this.#files.layersBelow(request.parent, lastLayer),
+      options.signal,
+    );
     updateRunRecord(running.machine.places.runPath, { lastLayer: kept.layers.at(-1)?.digest.sha256 ?? null });
     await this.#context.at('capture.written');
     return kept;
-  }
-
-  /**
-   * What a snapshot's memory builds on: the snapshot before it when that was of this very run, so that only what changed since is
-   * written; else what the machine is mapped from.
-   */
-  #layersBelow(parent: { dir: string; manifest: SnapshotManifest } | undefined): readonly KeptLayer[] {
-    const own = this.#record.memory?.layers.map(({ file, digest }) => this.#keptLayer(file, digest)) ?? [];
-    const theirs = parent && snapshotMemory(parent.dir, parent.manifest)?.layers;
-    const { lastLayer } = readRunRecord(this.#machinePlaces().runPath) ?? {};
-    return theirs && theirs.at(-1)?.digest.sha256 === lastLayer ? theirs : own;
   }
 
   async destroy(): Promise<void> {
@@ -535,7 +416,7 @@ export class QemuVm implements BackendVm, DiskOwner {
   }
 
   #machinePlaces(): MachinePlaces {
-    return machineIn(this.#context.stateDir, this.places.machineDir, this.id);
+    return machineIn(this.#context.stateDir, this.#places.machineDir, this.id);
   }
 
   #clear({ machine, line }: RunningMachine): void {
