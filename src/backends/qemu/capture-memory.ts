@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { storageError } from '../../store/index.ts';
+import type { MemoryAccess } from './context.ts';
 import { keepDeviceState, makeStateFile, saveDeviceState, stateFile } from './device-state.ts';
 import { digestFile } from './digest-file.ts';
 import type { Machine } from './machine.ts';
@@ -39,8 +40,7 @@ export interface PreparedMemoryCapture extends AsyncDisposable {
 /** Makes ready to capture a machine's memory: everything for which it need not stand still. */
 export async function prepareMemoryCapture(
   machine: Machine,
-  ramBytes: number,
-  spillPath: string,
+  { ramBytes, spillPath, access }: { ramBytes: number; spillPath: string; access: MemoryAccess },
 ): Promise<PreparedMemoryCapture> {
   const { places, process, qmp } = machine;
   const run = readRunRecord(places.runPath);
@@ -48,8 +48,10 @@ export async function prepareMemoryCapture(
   const capture = (how: 'changed' | 'whole', pages: PageRuns & AsyncDisposable) =>
     new Capture(places.jail, { ...run?.facts, [captureFact]: how }, ramBytes, pages);
   await makeStateFile(places.jail, uid);
-  const prepared = prepareCapture({ pid: process.pid, ramPath: places.ramPath, ramBytes, spillPath });
-  if (prepared.kind === 'refused') {
+  const prepared =
+    access !== 'refused' &&
+    prepareCapture({ pid: process.pid, ramPath: places.ramPath, ramBytes, spillPath });
+  if (!prepared || prepared.kind === 'refused') {
     const dump = await prepareRamDump(machine, uid, ramBytes);
     return {
       async take() {

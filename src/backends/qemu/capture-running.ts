@@ -82,11 +82,13 @@ class Instant {
   }
 
   async capture(): Promise<CapturedMemory | undefined> {
-    const { clock } = this.#context;
+    const { clock, memoryAccess: access } = this.#context;
     const { afterwards, ramBytes, spillPath } = this.#request;
     const { machine } = this.#running;
     await using prepared =
-      ramBytes === undefined ? undefined : await prepareMemoryCapture(machine, ramBytes, spillPath);
+      ramBytes === undefined
+        ? undefined
+        : await prepareMemoryCapture(machine, { ramBytes, spillPath, access });
     const before = clock.monotonic();
     let memory: CapturedMemory | undefined;
     if (this.#guest) updateRunRecord(machine.places.runPath, { sealed: true });

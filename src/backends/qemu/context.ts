@@ -9,6 +9,9 @@ import type { Templates } from './templates.ts';
 import type { UidPool } from './uid-pool.ts';
 import type { NamingStateDir } from './vm-places.ts';
 
+/** Whether QEMU's memory can be looked into. */
+export type MemoryAccess = 'as the host has it' | 'refused';
+
 /** What the machines of one backend share. */
 export interface QemuContext {
   readonly stateDir: NamingStateDir;
@@ -19,6 +22,7 @@ export interface QemuContext {
   readonly uids: UidPool;
   readonly images: MemoryImages;
   readonly templates: Templates;
+  readonly memoryAccess: MemoryAccess;
   /** For crash tests; does nothing otherwise. */
   readonly at: Failpoint;
   /** Finds out, or remembers, what this host has. @throws AlcoveError `BackendUnavailable` */

@@ -23,6 +23,7 @@ import {
   rememberTrial,
 } from './accelerator.ts';
 import { BlankDisks } from './blank-disk.ts';
+import type { MemoryAccess } from './context.ts';
 import { makeDisk, snapshotLayers } from './disk-layers.ts';
 import type { Failpoint, QemuFailpointName } from './failpoints.ts';
 import type { GuestConnector } from './guest-line.ts';
@@ -62,6 +63,8 @@ export interface QemuBackendOptions {
   facts?: () => HostFacts;
   evidence?: KvmEvidence;
   connector?: GuestConnector;
+  /** `refused`: as on a host that does not let the engine look into QEMU's memory. @default 'as the host has it' */
+  memoryAccess?: MemoryAccess;
   failpoint?: (name: QemuFailpointName) => Promise<void> | undefined;
 }
 
@@ -85,6 +88,7 @@ class QemuBackend implements VmBackend, SpareContext {
   readonly clock: Clock;
   readonly connector: GuestConnector;
   readonly bootTimeoutMs: number;
+  readonly memoryAccess: MemoryAccess;
   readonly stateDir: NamingStateDir;
   readonly uids = new UidPool();
   readonly images: MemoryImages;
@@ -104,6 +108,7 @@ class QemuBackend implements VmBackend, SpareContext {
     this.bootTimeoutMs = options.bootTimeoutMs ?? 60_000;
     const { stateDir } = options;
     this.stateDir = stateDir;
+    this.memoryAccess = options.memoryAccess ?? 'as the host has it';
     this.at = async (name) => options.failpoint?.(name);
     this.blanks = new BlankDisks(stateDir);
     this.images = new MemoryImages({

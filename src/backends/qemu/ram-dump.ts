@@ -15,8 +15,8 @@ export interface PreparedRamDump extends AsyncDisposable {
 
 /**
  * Where the host does not let the engine look into QEMU (not its child under Yama, another user's), QEMU writes down its whole
- * RAM itself, the guest standing still: 0.5 s for 256 MiB instead of 1 ms for each MB that changed. Disposing of either result
- * removes the files.
+ * RAM itself, the guest standing still: 0.5 s for 256 MiB instead of 1 ms for each MB that changed. The files go with what was
+ * taken, or, when nothing was, with what was prepared.
  */
 export async function prepareRamDump(
   { places, qmp }: Machine,
@@ -35,10 +35,12 @@ export async function prepareRamDump(
     await chmod(pathOf(file), 0o600);
     if (uid !== undefined) await chown(pathOf(file), uid, uid);
   }
+  let taken = false;
   return {
     async take() {
       for (const { file, val, size } of parts)
         await qmp.execute('pmemsave', { val, size, filename: file }, 60_000 + size / MiB);
+      taken = true;
       return {
         async *[Symbol.asyncIterator]() {
           let firstPage = 0;
@@ -50,7 +52,9 @@ export async function prepareRamDump(
         [Symbol.asyncDispose]: remove,
       };
     },
-    [Symbol.asyncDispose]: remove,
+    async [Symbol.asyncDispose]() {
+      if (!taken) await remove();
+    },
   };
 }
 
