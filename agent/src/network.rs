@@ -1,6 +1,6 @@
 //! The guest's network: loopback, and `eth0` with what the host says. By ioctl, since no image need have `ip`.
 
-use crate::failure::{Failure, EBUSY, EEXIST};
+use crate::failure::{Failure, EBUSY, EEXIST, ENODEV};
 use crate::guest::Guest;
 use crate::identity::replace;
 use crate::link::Link;
@@ -71,24 +71,50 @@ impl Network {
 
     /// Changes what differs from what was applied before, when that is known.
     pub fn apply(&self, before: Option<&Network>) -> Result<(), Failure> {
-        let failed = |error| Failure::system("GuestFile", "cannot set up eth0", &error);
-        let same = |is: fn(&Network, &Network) -> bool| before.map_or(false, |before| is(self, before));
-        let mut routed = same(|a, b| (a.address, a.mask, a.gateway) == (b.address, b.mask, b.gateway));
-        let socket = sys::socket(sys::AF_INET, sys::SOCK_DGRAM).map_err(failed)?;
-        if let Some(mac) = self.mac {
-            routed &= set_mac(socket.as_raw_fd(), mac).map_err(failed)? == Routes::Kept;
-        }
-        if !routed {
-            set_address(socket.as_raw_fd(), self.address, self.mask).map_err(failed)?;
-            set_default_route(socket.as_raw_fd(), self.gateway).map_err(failed)?;
-        }
-        if same(|a, b| a.dns == b.dns) {
+        self.apply_to_interface(before).map_err(failed)?;
+        if before.map_or(false, |before| self.dns == before.dns) {
             return Ok(());
         }
         let lines: String = self.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
         let failed = |error| Failure::system("GuestFile", "cannot write /etc/resolv.conf", &error);
         replace("/etc/resolv.conf", &lines).map_err(failed)
     }
+
+    fn apply_to_interface(&self, before: Option<&Network>) -> io::Result<()> {
+        let place = |network: &Network| (network.address, network.mask, network.gateway);
+        let mut routed = before.map_or(false, |before| place(self) == place(before));
+        let socket = sys::socket(sys::AF_INET, sys::SOCK_DGRAM)?;
+        if let Some(mac) = self.mac {
+            routed &= set_mac(socket.as_raw_fd(), mac)? == Routes::Kept;
+        }
+        if !routed {
+            set_address(socket.as_raw_fd(), self.address, self.mask)?;
+            set_default_route(socket.as_raw_fd(), self.gateway)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the interface up, if there is one, and takes all of it back.
+    pub fn rehearse(&self) -> Result<(), Failure> {
+        let socket = sys::socket(sys::AF_INET, sys::SOCK_DGRAM).map_err(failed)?;
+        let socket = socket.as_raw_fd();
+        let mut mac = request(INTERFACE, &[]);
+        match sys::ioctl_bytes(socket, SIOCGIFHWADDR, &mut mac) {
+            Err(error) if sys::errno_of(&error) == ENODEV => return Ok(()),
+            outcome => outcome.map_err(failed)?,
+        }
+        let applied = self.apply_to_interface(None);
+        let no_address = socket_address(Ipv4Addr::UNSPECIFIED);
+        sys::ioctl_bytes(socket, SIOCSIFADDR, &mut request(INTERFACE, &no_address))
+            .and_then(|()| change_flags(socket, INTERFACE, |flags| flags & !IFF_UP))
+            .and_then(|()| sys::ioctl_bytes(socket, SIOCSIFHWADDR, &mut mac))
+            .and(applied)
+            .map_err(failed)
+    }
+}
+
+fn failed(error: io::Error) -> Failure {
+    Failure::system("GuestFile", "cannot set up eth0", &error)
 }
 
 fn parse_mac(text: &str) -> Result<[u8; 6], Failure> {

@@ -60,6 +60,7 @@ fn practise(guest: &Guest, link: &Link, lower: Option<&str>, upper: Option<&str>
         if guest.is_vm() {
             if let Some(upper) = upper {
                 practise_setup(guest, link, &Disks::find(lower, upper)?)?;
+                practise_network()?;
             }
             practise_renewal()?;
         }
@@ -102,20 +103,29 @@ fn practise_renewal() -> Result<(), Failure> {
     Entropy::parse(&fields)?;
     Clock::parse(&fields)?;
     Identity::parse(&fields)?;
-    Network::parse(&fields)?;
     identity::rehearse()
 }
 
+/// On the interface itself: another network namespace would have none that is like it.
+fn practise_network() -> Result<(), Failure> {
+    let request = renewal();
+    match Network::parse(&Fields::parse(request.as_slice())?)? {
+        Some(network) => network.rehearse(),
+        None => Ok(()),
+    }
+}
+
+/// Its network is none that there is (RFC 5737): nobody is to remember who was at an address that somebody gets.
 fn renewal() -> Tlvs {
     Tlvs::new()
         .bytes(TAG_HOSTNAME, b"rehearsal")
         .bytes(TAG_MACHINE_ID, &[b'0'; 32])
         .u64(TAG_UNIX_NS, 1)
         .bytes(TAG_ENTROPY, &[0; 256])
-        .bytes(TAG_ADDRESS, b"10.0.2.15/24")
-        .bytes(TAG_GATEWAY, b"10.0.2.2")
-        .bytes(TAG_DNS, b"10.0.2.3")
-        .bytes(TAG_MAC, b"52:54:00:00:00:01")
+        .bytes(TAG_ADDRESS, b"192.0.2.2/24")
+        .bytes(TAG_GATEWAY, b"192.0.2.1")
+        .bytes(TAG_DNS, b"192.0.2.1")
+        .bytes(TAG_MAC, b"52:54:00:00:00:00")
 }
 
 /// The process that rehearses SETUP says by its exit code which errno it met, and on its output the rest.
@@ -184,7 +194,7 @@ fn live_through(disks: &Disks) -> Result<(), Failure> {
     setup::take_root(disks)?;
     let identity = Fields::parse(renewal().as_slice()).and_then(|fields| Identity::parse(&fields))?;
     identity.apply()?;
-    identity::replace("/etc/resolv.conf", "nameserver 10.0.2.3\n").map_err(failed("/etc/resolv.conf"))?;
+    identity::replace("/etc/resolv.conf", "nameserver 192.0.2.1\n").map_err(failed("/etc/resolv.conf"))?;
     Accounts::default().find("root")?;
     let mut ran = false;
     for path in files_in_root()? {

@@ -79,6 +79,7 @@ describe('a guest that rehearses', { sequential: true }, () => {
       identity: { hostname: 'somebody', machineId: 'a'.repeat(32) },
       unixMs: Date.now(),
       entropy: randomBytes(64),
+      network: { address: '10.0.2.15/24', gateway: '10.0.2.2', dns: [], mac: '52:54:00:12:34:56' },
     });
     const seen = await run(
       machine.guest,
@@ -86,6 +87,15 @@ describe('a guest that rehearses', { sequential: true }, () => {
     );
     const root = 'bin\ndev\netc\nmine\nproc\nreal-disk\nrun\nsys\n';
     expect(seen).toBe(`somebody\nsomebody\n${'a'.repeat(32)}\nimage\ndisk\n${root}1\n`);
+  });
+
+  test('is on the network as who it is, and as nobody else', async () => {
+    const seen = await run(
+      machine.guest,
+      'busybox cat /sys/class/net/eth0/address; busybox ip -4 -o addr show eth0; busybox ip route; busybox ping -c 1 -w 10 10.0.2.2',
+    );
+    expect(seen).toMatch(/^52:54:00:12:34:56\n.* inet 10\.0\.2\.15\/24 .*\ndefault via 10\.0\.2\.2 /);
+    expect(seen).not.toContain('192.0.2');
   });
 
   test('has no process and no control group of it left', async () => {

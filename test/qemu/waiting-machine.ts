@@ -37,7 +37,7 @@ export class WaitingMachine implements AsyncDisposable {
       qemu: { major: 7, minor: 2, text: '7.2', qboot: true },
       accelerator: 'tcg',
       places,
-      shape: fixture.request(name).shape,
+      shape: fixture.request(name, { network: 'user' }).shape,
       ram: 'shared',
       begin: 'boot',
       disk: undefined,
