@@ -117,6 +117,19 @@ test('garbage collection takes nothing of what is in use', async () => {
   await ok(elsewhere, 'snapshot', 'verify', 'web/disk', 'copy/next');
 });
 
+test('one with memory goes on elsewhere, on the same kind of host', async () => {
+  await ok(origin, 'vm', 'start', 'web');
+  await inGuest(origin, 'web', 'mkdir /run/m; mount -t tmpfs none /run/m; cp /root/noise /run/m');
+  await ok(origin, 'vm', 'snapshot', 'web', '--id', 'memory');
+  await ok(origin, 'vm', 'stop', 'web');
+  await ok(origin, 'snapshot', 'export', 'web/memory', '-o', join(work, 'memory'));
+  await ok(elsewhere, 'snapshot', 'import', join(work, 'memory'));
+  await ok(elsewhere, 'vm', 'restore', 'web/memory', '--id', 'alive', '--start');
+  expect(await inGuest(elsewhere, 'alive', 'sha256sum < /run/m/noise')).toBe(noise);
+  await ok(elsewhere, 'vm', 'stop', 'alive');
+  await ok(origin, 'snapshot', 'rm', 'web/memory');
+});
+
 test('an archive that is cut, or has a bit flipped, is refused and leaves nothing', async () => {
   const before = filesBelow(elsewhere.stateDir);
   const bytes = readFileSync(archive);
@@ -125,7 +138,15 @@ test('an archive that is cut, or has a bit flipped, is refused and leaves nothin
     ['flipped', 'damaged', (copy: Buffer) => copy.fill((copy.at(1 << 20) ?? 0) ^ 1, 1 << 20, (1 << 20) + 1)],
   ] as const) {
     writeFileSync(join(work, name), change(Buffer.from(bytes)));
-    const ended = await elsewhere.run(['snapshot', 'import', join(work, name), '--as', 'x/y', '--json']);
+    const ended = await elsewhere.run([
+      'snapshot',
+      'import',
+      join(work, name),
+      '--as',
+      'x/y',
+      '--json',
+      '-q',
+    ]);
     expect(ended.code).toBe(125);
     expect(JSON.parse(ended.stderr)).toMatchObject({ error: { code: 'ArchiveInvalid' } });
     expect(ended.stderr).toContain(problem);
@@ -166,7 +187,7 @@ describe('a snapshot that is damaged', () => {
   test('by one bit is refused, and the file named', async () => {
     const { name, path } = largest();
     flipBit(path, 4 << 20);
-    const ended = await origin.run(['vm', 'restore', 'web/disk', '--id', 'bad', '--json']);
+    const ended = await origin.run(['vm', 'restore', 'web/disk', '--id', 'bad', '--json', '-q']);
     expect(ended.code).toBe(125);
     expect(JSON.parse(ended.stderr)).toMatchObject({
       error: {
@@ -189,7 +210,7 @@ describe('a snapshot that is damaged', () => {
     const { size } = statSync(path);
     truncateSync(path, size - 1);
     for (let time = 0; time < 2; time++) {
-      const ended = await origin.run(['vm', 'restore', 'web/disk', '--id', 'bad', '--json']);
+      const ended = await origin.run(['vm', 'restore', 'web/disk', '--id', 'bad', '--json', '-q']);
       expect(JSON.parse(ended.stderr)).toMatchObject({
         error: { code: 'SnapshotCorrupt', details: { file: name } },
       });
