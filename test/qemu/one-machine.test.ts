@@ -1,8 +1,8 @@
-import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { BackendVm, SnapshotSource } from '../../src/vm/index.ts';
+import { checkFileSystem as checkSnapshot } from './file-system.ts';
 import { run, startRequest } from './in-guest.ts';
 import { type MachineFixture, openMachineFixture, pidOf } from './machine-fixture.ts';
 
@@ -131,23 +131,5 @@ describe('one machine', { sequential: true }, () => {
     }
   });
 
-  /** Puts a snapshot's layers on top of each other and asks e2fsck, after the journal that any mount would replay. */
-  function checkFileSystem({ dir, manifest }: SnapshotSource): void {
-    const files = Object.keys(manifest.files).filter((name) => name.endsWith('.qcow2')).length;
-    let chain: object | undefined;
-    for (let index = 0; index < files; index++) {
-      const file = { driver: 'file', filename: join(dir, `${index}.qcow2`) };
-      chain = { driver: 'qcow2', file, ...(chain && { backing: chain }) };
-    }
-    const raw = join(fixture.stateDir.tmpDir, 'flat.raw');
-    try {
-      execFileSync('qemu-img', ['convert', '-O', 'raw', `json:${JSON.stringify(chain)}`, raw]);
-      expect(
-        execFileSync('dumpe2fs', ['-h', raw], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
-      ).not.toMatch(/needs_recovery/);
-      execFileSync('e2fsck', ['-fn', raw], { stdio: 'pipe' });
-    } finally {
-      rmSync(raw, { force: true });
-    }
-  }
+  const checkFileSystem = ({ dir }: SnapshotSource) => checkSnapshot(dir, fixture.stateDir.tmpDir);
 });
