@@ -33,7 +33,7 @@ export class MemorySpares implements SpareMaker {
     this.#host.log(id, 'make-spare', kind);
     await this.#host.pass('make-spare.begin', id, options);
     if (kind === 'memory') await this.#host.onDisk(loadSnapshot(request.snapshot));
-    world.spares.set(dir, { id, onDeath: new Set() });
+    world.spares.set(dir, { id, taken: false, onDeath: new Set() });
     try {
       await this.#host.pass('make-spare.middle', id, options);
       const { cpus, memoryMiB } = shape;
@@ -53,7 +53,7 @@ export class MemorySpares implements SpareMaker {
     await this.#host.pass('recover-spare.begin', id, undefined);
     await this.#host.pass('recover-spare.middle', id, undefined);
     const stored = readSpare(dir);
-    const whole = stored !== undefined && world.spares.has(dir);
+    const whole = stored !== undefined && world.spares.get(dir)?.taken === false;
     if (!whole) world.spares.delete(dir);
     await this.#host.pass('recover-spare.end', id, undefined);
     return whole ? this.#open(dir, stored) : undefined;
@@ -104,7 +104,7 @@ class MemorySpare implements Spare {
     this.#host.log(this.id, 'dispose-spare');
     await this.#host.pass('dispose-spare.begin', this.id, undefined);
     this.letGo();
-    this.#host.world.spares.delete(this.dir);
+    if (this.#host.world.spares.get(this.dir)?.taken === false) this.#host.world.spares.delete(this.dir);
     await this.#host.pass('dispose-spare.middle', this.id, undefined);
     await this.#host.pass('dispose-spare.end', this.id, undefined);
   }

@@ -23,6 +23,8 @@ export interface MemoryMachine {
 /** A machine that waits for a VM. */
 export interface WaitingMachine {
   readonly id: string;
+  /** Whether a start has laid hands on it: it is of no use to anybody else then. */
+  taken: boolean;
   /** Told when it ends without having been asked to. */
   readonly onDeath: Set<(reason: string) => void>;
 }

@@ -14,14 +14,16 @@ export async function takeSpare(
   options: BackendCallOptions | undefined,
 ): Promise<void> {
   host.log(vm.id, 'take-spare', spare.id);
+  const machine = host.world.spares.get(spare.dir);
+  if (!machine) throw new AlcoveError('VmFailed', `the spare ${spare.id} has ended`);
+  machine.taken = true;
   await host.pass('take-spare.begin', vm.id, options);
-  if (!host.world.spares.has(spare.dir)) throw new AlcoveError('VmFailed', `the spare ${spare.id} has ended`);
   if (!vm.spareKeys.includes(spare.key)) throw new Error(`${spare.key} is no spare for VM ${vm.id}`);
   const taken = takenDir(vmDir);
   rmSync(taken, { recursive: true, force: true });
   renameSync(spare.dir, taken);
   host.world.spares.delete(spare.dir);
-  host.world.spares.set(taken, { id: spare.id, onDeath: new Set() });
+  host.world.spares.set(taken, { id: spare.id, taken: true, onDeath: new Set() });
   await host.pass('take-spare.middle', vm.id, options);
   await host.pass('take-spare.end', vm.id, options);
 }

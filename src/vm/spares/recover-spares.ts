@@ -2,6 +2,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Spare } from '../backend.ts';
 import type { RuntimeContext } from '../runtime-context.ts';
+import { spareDir } from './make-spare.ts';
 import type { SparePool } from './spare-pool.ts';
 import type { SpareRecord } from './spare-records.ts';
 
@@ -39,7 +40,7 @@ async function recoverOne(
   const maker = context.backends.all.find(({ name }) => name === recipe.backend)?.spares;
   if (!maker) return undefined; // For an engine that has this backend.
   try {
-    const spare = await maker.recover({ id, dir: join(context.places.sparesDir, id) });
+    const spare = await maker.recover({ id, dir: spareDir(context, record) });
     if (!spare) {
       await pool.end({ record, spare });
       mended.push(`warm machine ${id}: removed what was left of it`);

@@ -1,12 +1,12 @@
-import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { AlcoveError } from '../../errors.ts';
 import { storageError } from '../../store/index.ts';
-import type { BackendCallOptions, Spare, SpareKey, SpareMaker } from '../backend.ts';
+import type { BackendCallOptions, Spare, SpareKey } from '../backend.ts';
 import { generateId } from '../ids.ts';
 import { removeUnneededSnapshots } from '../remove-snapshot.ts';
 import type { RuntimeContext } from '../runtime-context.ts';
-import { spareRequest } from './recipe.ts';
+import { makerOf, makeSpare, spareDir } from './make-spare.ts';
 import { type GiveUpReason, newStats } from './spare-info.ts';
 import type { Recipe, SpareRecord, SpareRecords } from './spare-records.ts';
 
@@ -151,7 +151,14 @@ export class SparePool {
 
   /** Removes what is left of one that is in nobody's hands any more. Never rejects: what stays is found at the next opening. */
   end({ record, spare }: { record: SpareRecord; spare: Spare | undefined }): Promise<void> {
-    const ending = this.#remove(record, spare)
+    return this.#track(record, async () => {
+      await spare?.dispose();
+      await this.#remove(record);
+    });
+  }
+
+  #track(record: SpareRecord, work: () => Promise<void>): Promise<void> {
+    const ending = work()
       .catch((error: Error) =>
         this.#context.warn(`could not end the warm machine ${record.id}: ${error.message}`),
       )
@@ -161,6 +168,22 @@ export class SparePool {
       });
     this.#endings.add(ending);
     return ending;
+  }
+
+  /**
+   * Removes what a start has left of one that it was given. When it failed early, the spare is neither the start's nor whole, and
+   * is found as after a restart. Never rejects.
+   */
+  abandon({ record, spare }: Waiting): Promise<void> {
+    return this.#track(record, async () => {
+      await spare.dispose();
+      const dir = spareDir(this.#context, record);
+      if (existsSync(dir)) {
+        const maker = makerOf(this.#context, record.recipe.backend);
+        await (await maker.recover({ id: record.id, dir }))?.dispose();
+      }
+      await this.#remove(record);
+    });
   }
 
   /** Resolves when none is being ended any more. */
@@ -184,38 +207,23 @@ export class SparePool {
   }
 
   async #make(record: SpareRecord, options: BackendCallOptions): Promise<Waiting> {
-    const { places, at } = this.#context;
-    const dir = join(places.sparesDir, record.id);
-    let spare: Spare | undefined;
     try {
-      const maker = makerOf(this.#context, record.recipe.backend);
-      {
-        using needed = await spareRequest(this.#context, record, dir, options);
-        this.records.insert(record);
-        await at('spare.recorded');
-        await mkdir(dir, { mode: 0o700 });
-        await at('spare.directory');
-        spare = await maker.make(needed.request, options);
-      }
-      await at('spare.made');
-      options.signal?.throwIfAborted();
-      return this.adopt(record, spare);
+      return this.adopt(record, await makeSpare(this.#context, this.records, record, options));
     } catch (error) {
-      await this.end({ record, spare });
-      throw storageError(dir, error);
+      await this.end({ record, spare: undefined });
+      throw storageError(spareDir(this.#context, record), error);
     } finally {
-      // One that lives only as long as something needs it may have been needed by this alone.
+      // A snapshot that lives only as long as something needs it may have been needed by this alone.
       if (record.recipe.kind === 'memory') await removeUnneededSnapshots(this.#context);
     }
   }
 
-  async #remove({ id }: SpareRecord, spare: Spare | undefined): Promise<void> {
-    const { places, at } = this.#context;
-    await spare?.dispose();
+  async #remove(record: SpareRecord): Promise<void> {
+    const { at } = this.#context;
     await at('spare.ended');
-    await rm(join(places.sparesDir, id), { recursive: true, force: true });
+    await rm(spareDir(this.#context, record), { recursive: true, force: true });
     await at('spare.removed');
-    this.records.delete(id);
+    this.records.delete(record.id);
     await at('spare.forgotten');
   }
 }
@@ -223,14 +231,5 @@ export class SparePool {
 function calledOff(why: string): AlcoveError<'Cancelled'> {
   return new AlcoveError('Cancelled', `a warm machine was called off: ${why}`, {
     remedy: 'Fill again when there is room.',
-  });
-}
-
-/** @throws AlcoveError `Unsupported`, `BackendUnavailable` */
-export function makerOf(context: RuntimeContext, backend: string): SpareMaker {
-  const maker = context.backends.named(backend).spares;
-  if (maker) return maker;
-  throw new AlcoveError('Unsupported', `the ${backend} backend makes no machines ahead of need`, {
-    details: { capability: 'spares' },
   });
 }

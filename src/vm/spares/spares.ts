@@ -158,7 +158,7 @@ export class Spares {
       },
       settle: () => {
         if (use && useful) use.failures = 0;
-        void this.#pool.end(taken);
+        void this.#pool.abandon(taken);
       },
     };
   }

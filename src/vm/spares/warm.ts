@@ -7,9 +7,10 @@ import { checkKernelFiles, invalidInput } from '../vm-spec.ts';
 import { type Bounds, fitAfterGivingUp, shortfall } from './bounds.ts';
 import type { Demand } from './demand.ts';
 import { type HostRoom, shortage } from './host-room.ts';
+import { makerOf } from './make-spare.ts';
 import { type SpareInfo, spareInfo, type WarmSpec, type WarmStats } from './spare-info.ts';
 import type { WarmOptions } from './spare-options.ts';
-import { makerOf, type SparePool } from './spare-pool.ts';
+import type { SparePool } from './spare-pool.ts';
 import type { Recipe } from './spare-records.ts';
 import { type CheckedWarmSpec, checkWarmSpec } from './warm-spec.ts';
 
