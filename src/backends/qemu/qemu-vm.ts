@@ -284,6 +284,7 @@ export class QemuVm implements BackendVm {
       await this.#context.at('suspend.marked');
     } catch (error) {
       await captured.goOn();
+      await this.#files.removeOtherMemory();
       throw error;
     }
     this.#running = undefined;
