@@ -58,6 +58,8 @@ impl Agent {
                 guest.log(&failure.message);
             }
         }
+        drop(turn);
+        self.release_held();
         self.signal_everybody(sys::SIGTERM);
         // Somebody who is stopped hears nothing before that.
         self.signal_everybody(sys::SIGCONT);

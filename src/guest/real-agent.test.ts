@@ -520,6 +520,15 @@ test('a reader that is slow holds up nobody else, and gets everything', async ()
   expect(rest).toBeGreaterThan(2_000_000);
 });
 
+test('an agent that shuts down while it is sealed lets nobody wait', async () => {
+  await using other = new RealAgent();
+  await using channel = await other.connect();
+  await channel.freeze({ processes: 'freeze' });
+  const waiting = channel.exec({ command: ['true'] });
+  await channel.shutdown({ graceMs: 0 });
+  await expect(waiting).rejects.toThrow(/the guest is shutting down/);
+});
+
 test('an agent that dies ends every call', async () => {
   const other = new RealAgent();
   await using channel = await other.connect();
