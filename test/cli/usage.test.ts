@@ -134,10 +134,10 @@ test.each(['README.md', 'docs/cli.md'])('the commands in %s are understood', asy
   for (const line of lines) await expectUnderstood(line);
 });
 
-test('no help promises memory of a machine that boots', async () => {
+test('the help of vm snapshot says what becomes of memory', async () => {
   const { run, io } = testCli();
   await run('vm', 'snapshot', '--help');
-  expect(io.stdout.text.replace(/\s+/g, ' ')).toContain('Memory is not kept yet');
+  expect(io.stdout.text.replace(/\s+/g, ' ')).toContain('while it runs or is paused its memory too');
 });
 
 /** Parses a line as a shell would, and has the CLI go as far as opening the engine. */

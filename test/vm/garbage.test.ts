@@ -191,6 +191,16 @@ describe('garbage', () => {
     expect(removed.map(({ name }) => name)).toEqual(['vm/s2', 'vm/s1']);
   });
 
+  test('is not a damaged snapshot whose files are back', async () => {
+    await using fixture = await openOrigin();
+    fixture.database.prepare("UPDATE snapshots SET lifetime = 'lost' WHERE id = 's1'").run();
+    expect((await fixture.runtime.collectGarbage()).removed).toEqual([]);
+    expect((await fixture.reopen()).mended).toEqual([
+      'snapshot vm/s1: is listed again, because its files are back',
+    ]);
+    await expectUsable(fixture);
+  });
+
   test('counts what several of it share once, and what something else uses not at all', async () => {
     await using fixture = await openElsewhere();
     const { runtime, root } = fixture;

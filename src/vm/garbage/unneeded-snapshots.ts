@@ -18,21 +18,24 @@ export async function unneededSnapshots(
   const candidates = context.snapshots.all().filter(({ lifetime }) => lifetime !== 'kept');
   for (const record of candidates.reverse()) {
     const { uid, vmId, id } = record;
-    if (isNeeded(context, record, gone)) continue;
+    const why = isNeeded(context, record, gone) ? undefined : await whyUnneeded(context, record);
+    if (why === undefined) continue;
     gone.add(uid);
     found.push({
       uid,
       garbage: {
         kind: 'snapshot',
         name: snapshotRef(vmId, id),
-        why: await whyUnneeded(context, record),
+        why,
         paths: [snapshotDir(context, uid)],
         remove: async () => {
           await context.spares.letGo(uid);
+          if ((await whyUnneeded(context, record)) === undefined) return { stays: 'its files are back' };
           const now = context.snapshots.byUid(uid);
           if (!now) return 'removed'; // By somebody else.
           const needers = neededBy(context, now);
           if (needers.length > 0) return { stays: `${needers.join(', ')} needs it` };
+          // No `await` between the look at who needs it and its end.
           await removeRecord(context, now);
           return 'removed';
         },
@@ -51,13 +54,14 @@ function isNeeded(context: RuntimeContext, { uid }: SnapshotRecord, gone: Readon
   );
 }
 
-async function whyUnneeded(context: RuntimeContext, record: SnapshotRecord): Promise<string> {
+/** `undefined` for one whose files are back, or cannot be looked at: it may be whole. */
+async function whyUnneeded(context: RuntimeContext, record: SnapshotRecord): Promise<string | undefined> {
   if (record.lifetime === 'ephemeral') return 'what was made from it is gone';
   try {
     await requireFiles(context, record);
-    return 'its files were damaged';
+    return undefined;
   } catch (error) {
-    if (!isAlcoveError(error, 'SnapshotCorrupt')) throw error;
+    if (!isAlcoveError(error, 'SnapshotCorrupt')) return undefined;
     return `its files are damaged: ${String(error.details?.file)}`;
   }
 }

@@ -126,18 +126,22 @@ async function undo(context: RuntimeContext, { uids, seqs, image, kernelFiles }:
   }
 }
 
-/** Takes back what an engine that died had put in place of imports and not listed. */
+/** Takes back what an engine that died had put in place of imports and not listed. Returns what was mended, in sentences for people. */
 export async function finishImports(
   context: RuntimeContext,
   entries: readonly JournalEntry[],
 ): Promise<string[]> {
   const imports = entries.filter(({ op }) => op === 'import');
   if (imports.length === 0) return [];
-  for (const { snapshotUid } of imports) {
-    if (snapshotUid === undefined || context.snapshots.byUid(snapshotUid)) continue;
-    await removeSnapshotDir(snapshotDir(context, snapshotUid), context.places.snapshotsDir);
+  try {
+    for (const { snapshotUid } of imports) {
+      if (snapshotUid === undefined || context.snapshots.byUid(snapshotUid)) continue;
+      await removeSnapshotDir(snapshotDir(context, snapshotUid), context.places.snapshotsDir);
+    }
+    for (const file of await unneededKernelFiles(context)) await context.kernels.remove(file);
+  } catch (error) {
+    return [`could not remove what is left of an import that was cut short: ${(error as Error).message}`];
   }
-  for (const file of await unneededKernelFiles(context)) await context.kernels.remove(file);
   for (const { seq } of imports) context.journal.end(seq);
   return ['removed what was there of a snapshot that was being imported when the engine ended'];
 }
