@@ -1,4 +1,4 @@
-import { chmod, copyFile, mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { runTool } from '../../host/index.ts';
 import { builtAgentPath } from '../../images/index.ts';
@@ -46,15 +46,16 @@ export class Rehearsal {
   /** A squashfs with a program and the files that a guest rewrites, made once per state directory and program. */
   async #image(): Promise<string> {
     const { sha256 } = await digestFile(builtAgentPath);
-    const path = join(this.#stateDir.templatesDir, `rehearsal-${sha256.slice(0, 16)}.squashfs`);
+    const path = join(this.#stateDir.templatesDir, `rehearsal-2-${sha256.slice(0, 16)}.squashfs`);
     if (await stat(path).catch(() => undefined)) return path;
     const tmp = await mkdtemp(join(this.#stateDir.tmpDir, 'rehearsal-'));
     try {
       await mkdir(join(tmp, 'root', 'etc'), { recursive: true });
-      for (const name of ['hostname', 'machine-id', 'hosts'])
-        await writeFile(join(tmp, 'root/etc', name), '\n');
+      for (const name of ['hostname', 'machine-id', 'hosts', 'passwd', 'group'])
+        await writeFile(join(tmp, 'root/etc', name), `What ${name} holds is copied when it is written.\n`);
       await copyFile(builtAgentPath, join(tmp, 'root', 'no-op'));
       await chmod(join(tmp, 'root', 'no-op'), 0o755);
+      await symlink('no-op', join(tmp, 'root', 'link'));
       const made = join(tmp, 'made.squashfs');
       await runTool('mksquashfs', [
         join(tmp, 'root'),

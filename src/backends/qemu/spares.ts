@@ -31,7 +31,7 @@ import {
 } from './spare.ts';
 import { imageKey, memoryKey, shapeKey } from './spare-keys.ts';
 import { makeMachineDir } from './spawn-qemu.ts';
-import { introduce, networkOf, type Origin, spawnFrom } from './start-machine.ts';
+import { introduce, networkOf, spawnFrom } from './start-machine.ts';
 import { machineIn, machineProcesses, sweep } from './sweep.ts';
 import { type MachinePlaces, machinePlaces } from './vm-places.ts';
 import type { DiskRecord } from './vm-record.ts';
@@ -178,14 +178,15 @@ function imageSpare(context: SpareContext, { image, shape }: SpareRequest & { ki
       return { diskDir, disk, imagePath: image.rootfsPath };
     },
     async prepare(channel, signal) {
-      const person = {
-        hostname: 'spare',
+      const network = mac === null ? undefined : networkOf({}, shape, mac);
+      const person = (hostname: string) => ({
+        hostname,
         machineId: randomBytes(16).toString('hex'),
-        network: mac === null ? undefined : networkOf({}, shape, mac),
-      };
-      const guest: Origin['guest'] = 'new';
-      await introduce(context, channel, guest, person, signal);
+        network,
+      });
+      await introduce(context, channel, 'new', person('spare'), signal);
       await channel.rehearse({}, { signal });
+      await introduce(context, channel, 'set up', person('another'), signal); // As the VM that takes it will be.
       for (let round = 0; round < practiceRounds; round++) await practise(channel, signal);
       return mac;
     },

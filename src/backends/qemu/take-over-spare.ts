@@ -1,5 +1,6 @@
 import { link, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { storageError } from '../../store/index.ts';
 import type { BackendCallOptions } from '../../vm/backend.ts';
 import type { ConsoleLog } from './console-log.ts';
 import type { QemuContext } from './context.ts';
@@ -7,11 +8,11 @@ import { loadDeviceState } from './device-state.ts';
 import { layerFile } from './machine-args.ts';
 import { attempt } from './machine-attempt.ts';
 import { attachDrives, type Drives, linkDrives } from './machine-drives.ts';
-import type { KeptMemory } from './memory-files.ts';
-import { pagesFile } from './memory-files.ts';
+import { type KeptMemory, pagesFile } from './memory-files.ts';
 import { readRunRecord, updateRunRecord } from './run-record.ts';
 import { type QemuSpare, spareDiskDir, spareMemoryDir, spareTop } from './spare.ts';
 import { type GuestPerson, type Origin, type StartedMachine, wake } from './start-machine.ts';
+import { sweep } from './sweep.ts';
 import { machinePlaces, type VmPlaces } from './vm-places.ts';
 
 export interface TakeOverRequest {
@@ -40,14 +41,21 @@ export async function takeOverSpare(
   const { kind, machine } = spare;
   const channel = spare.take();
   const places = machinePlaces(stateDir, spare.places.name, vm.machineDir);
-  updateRunRecord(spare.places.runPath, { phase: 'starting' });
-  await rm(vm.machineDir, { recursive: true, force: true });
-  await rename(spare.places.dir, vm.machineDir);
+  try {
+    updateRunRecord(spare.places.runPath, { phase: 'starting' });
+    await rm(vm.machineDir, { recursive: true, force: true });
+    await rename(spare.places.dir, vm.machineDir);
+  } catch (error) {
+    await channel?.[Symbol.asyncDispose]();
+    await sweep(spare.places, clock);
+    throw storageError(vm.machineDir, error);
+  }
   machine.moveTo(places, console);
   return attempt({ what, places, console, clock, connector, timeoutMs }, options, async (a) => {
     a.watch(machine);
     if (channel) a.hold(channel);
     if (kind === 'image') {
+      await rm(join(vm.disk, layerFile(spareTop)), { force: true }); // Of a start that was taken back.
       await link(join(vm.machineDir, spareDiskDir, layerFile(spareTop)), join(vm.disk, layerFile(spareTop)));
     } else {
       await linkDrives(places.jail, drives, readRunRecord(places.runPath)?.uid ?? undefined);
