@@ -1,7 +1,8 @@
-import { readdirSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { runTool } from '../../src/host/index.ts';
 import { chunksOf, everythingOf, exported, openElsewhere, openOrigin, sha256Of } from './portable-fixture.ts';
 import type { RuntimeFixture } from './runtime-fixture.ts';
@@ -400,14 +401,64 @@ test('an archive that cannot be read says why, and leaves nothing', async () => 
   expect(everythingOf(elsewhere)).toEqual(before);
 });
 
-test('a refused archive ends although its source would wait for ever', async () => {
+test('a refused archive ends although its source would wait for ever, in the middle of a frame', async () => {
+  const frame = zstdCompressSync(randomBytes(1 << 20));
   const hanging = async function* () {
-    yield zstdCompressSync(Buffer.alloc(4096, 'x'));
+    yield frame.subarray(0, 512 << 10);
     await new Promise(() => undefined);
   };
   await expect(elsewhere.runtime.snapshots.import(hanging())).rejects.toMatchObject({
     code: 'ArchiveInvalid',
   });
+});
+
+test.each(['import.unpacked', 'import.journalled', 'import.placed'] as const)(
+  'an import that fails at %s takes everything back, and can be repeated',
+  async (step) => {
+    let times = 1;
+    await using other = await openElsewhere({
+      failpoint: async (name) => {
+        if (name === step && times-- > 0) throw new Error('no luck');
+      },
+    });
+    const empty = everythingOf(other);
+    await expect(other.runtime.snapshots.import(chunksOf(archive))).rejects.toThrow('no luck');
+    expect(everythingOf(other)).toEqual(empty);
+    expect(other.warnings).toEqual([]);
+    await other.runtime.snapshots.import(chunksOf(archive));
+    await other.runtime.restore('vm/s1');
+  },
+);
+
+test('an import that fails leaves the kernel to another one that has found it there', async () => {
+  const hung = Promise.withResolvers<void>();
+  const reached = Promise.withResolvers<void>();
+  let times = 1;
+  await using other = await openElsewhere({
+    failpoint: async (name) => {
+      if (name !== 'import.placed' || times-- <= 0) return;
+      reached.resolve();
+      await hung.promise;
+      throw new Error('no luck');
+    },
+  });
+  const failing = expect(other.runtime.snapshots.import(chunksOf(archive))).rejects.toThrow('no luck');
+  await reached.promise;
+  const second = other.runtime.snapshots.import(chunksOf(archive), { as: 'a/b' });
+  // It has read all, found the kernel there, and waits for its turn.
+  await vi.waitFor(() => expect(readdirSync(join(other.root, 'tmp'))).toHaveLength(2));
+  await vi.waitFor(() =>
+    expect(
+      readdirSync(join(other.root, 'tmp')).some((name) => existsSync(join(other.root, 'tmp', name, 'image'))),
+    ).toBe(true),
+  );
+  hung.resolve();
+  await failing;
+  await second;
+  const copy = await other.runtime.restore('a/b');
+  await other.runtime.start(copy.id);
+  expect(await other.realKernels.list()).toHaveLength(2);
+  expect((await other.reopen()).mended).toEqual([]);
 });
 
 test('a disk that is full during an import is named, and nothing is left', async () => {

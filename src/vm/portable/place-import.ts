@@ -59,7 +59,6 @@ async function place(
   const seqs: number[] = [];
   const done: Placed = {
     uids: drafts.map(({ uid }) => uid),
-    seqs,
     image: undefined,
     kernelFiles: new Set([unpacked.kernel, unpacked.initramfs].flatMap((file) => file?.digest ?? [])),
   };
@@ -107,20 +106,20 @@ async function place(
 /** What an import had put in place when it failed. */
 interface Placed {
   uids: readonly string[];
-  seqs: readonly number[];
   image: PlacedImage | undefined;
   /** Digests of those that were not here before. */
   kernelFiles: ReadonlySet<string>;
 }
 
 /** What cannot be taken back now stays in the journal for the next start. */
-async function undo(context: RuntimeContext, { uids, seqs, image, kernelFiles }: Placed): Promise<void> {
+async function undo(context: RuntimeContext, { uids, image, kernelFiles }: Placed): Promise<void> {
   try {
     for (const uid of uids) await removeSnapshotDir(snapshotDir(context, uid), context.places.snapshotsDir);
     await image?.discard();
     for (const file of await unneededKernelFiles(context, { ownPins: kernelFiles }))
       if (kernelFiles.has(file.digest)) await context.kernels.remove(file);
-    for (const seq of seqs) context.journal.end(seq);
+    for (const { seq, snapshotUid } of context.journal.entries())
+      if (snapshotUid !== undefined && uids.includes(snapshotUid)) context.journal.end(seq);
   } catch (error) {
     context.warn(`could not clean up after an import that failed: ${(error as Error).message}`);
   }
