@@ -247,7 +247,7 @@ describe('killed at any step', { sequential: true }, () => {
     engine.kill('SIGKILL');
     if (engine.exitCode === null && engine.signalCode === null) await once(engine, 'exit');
     rmSync(request);
-    expect(said).toBe('reached');
+    expect(said).toMatch(/^(reached)+$/); // Forks come to it side by side.
   }
 
   /** What must hold whatever died: what is listed works and has the right bytes, and there is nothing else. */
