@@ -7,6 +7,7 @@
 
 use crate::failure::{Failure, EBUSY, EINVAL};
 use crate::guest::Guest;
+use crate::hurry::Hurry;
 use crate::identity::Entropy;
 use crate::link::Link;
 use crate::locks::lock;
@@ -135,7 +136,6 @@ impl Freezer {
         if let Some(fresh) = fresh {
             fresh.apply()?;
         }
-        turn.thaw_files()?;
         turn.go_on()
     }
 }
@@ -163,17 +163,30 @@ impl Turn<'_> {
         }
     }
 
-    /// Lets processes go on, and what waited for that. Does nothing when nothing is frozen.
-    pub fn go_on(&self) -> Result<(), Failure> {
-        let mut state = lock(&self.freezer.state);
+    /// Does nothing when they do not stand still.
+    pub fn let_processes_go(&self) -> Result<(), Failure> {
+        let state = lock(&self.freezer.state);
         if let (Some(Frozen { seal: Some(_), .. }), Some(processes)) =
             (&state.frozen, &self.freezer.processes)
         {
             processes.end().map_err(|error| Failure::system("GuestFile", "cannot thaw processes", &error))?;
         }
-        state.frozen = None;
+        Ok(())
+    }
+
+    /// The guest is as it was before it was frozen. What waited for that begins when the loop is woken.
+    pub fn open(&self) {
+        lock(&self.freezer.state).frozen = None;
         self.freezer.sealed.store(false, Ordering::Release);
         self.freezer.changed.notify_all();
+    }
+
+    /// All of it goes on. Processes first: they stand still no longer than they must, and the file system waits for the
+    /// disk once more. Does nothing when nothing is frozen.
+    pub fn go_on(&self) -> Result<(), Failure> {
+        self.let_processes_go()?;
+        self.thaw_files()?;
+        self.open();
         Ok(())
     }
 
@@ -187,7 +200,6 @@ impl Turn<'_> {
             }
         }
         // A process that waits for a frozen file system cannot be made to stand still.
-        self.thaw_files()?;
         self.go_on()?;
         let root = guest.writable_root();
         let failed = |what: &'static str| move |error| Failure::system("GuestFile", what, &error);
@@ -231,10 +243,8 @@ impl Turn<'_> {
 
     /// As far as it came.
     fn undo(&self, guest: &Guest) {
-        for outcome in [self.thaw_files(), self.go_on()] {
-            if let Err(failure) = outcome {
-                guest.log(&failure.message);
-            }
+        if let Err(failure) = self.go_on() {
+            guest.log(&failure.message);
         }
     }
 }
@@ -267,7 +277,7 @@ pub fn thaw(guest: &Guest, link: &Link, _: &Fields) -> Result<Tlvs, Failure> {
     if turn.is_sealed_by_another(link.epoch()) {
         return Err(Failure::invalid("the guest was sealed on another line; only RENEW ends that"));
     }
-    turn.thaw_files()?;
+    let _hurry = Hurry::new(guest);
     turn.go_on()?;
     link.wake_loop();
     Ok(Tlvs::new())

@@ -191,7 +191,7 @@ fn is_in_place(path: &str, text: &str) -> io::Result<bool> {
         return Ok(false);
     }
     let file = sys::open(path.as_bytes(), sys::O_WRONLY | plain, 0)?;
-    sys::overwrite(file.as_raw_fd(), text.as_bytes()).map(|()| true)
+    sys::overwrite(file.as_raw_fd(), text.as_bytes(), stat.size).map(|()| true)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod freeze;
 pub mod guest;
 pub mod held;
 pub mod hooks;
+pub mod hurry;
 pub mod identity;
 pub mod kit;
 pub mod last;

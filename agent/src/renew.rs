@@ -3,22 +3,18 @@
 use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::hooks;
+use crate::hurry::Hurry;
 use crate::identity::{Clock, Entropy, Identity};
 use crate::link::Link;
 use crate::network::Network;
 use crate::protocol::*;
-use crate::sys;
 use crate::tlv::{Fields, Tlvs};
 
 pub fn renew(guest: &Guest, link: &Link, fields: &Fields) -> Result<Tlvs, Failure> {
     // Processes that were just let go would all run before the host is told: 2 to 3 ms with three of them.
-    let first = guest.is_vm() && sys::run_first().is_ok();
-    let outcome = become_somebody(guest, fields);
-    link.end(outcome);
+    let _hurry = Hurry::new(guest);
+    link.end(become_somebody(guest, fields));
     link.wake_loop();
-    if first {
-        sys::run_as_others();
-    }
     Ok(Tlvs::new())
 }
 
@@ -40,6 +36,7 @@ fn become_somebody(guest: &Guest, fields: &Fields) -> Result<Tlvs, Failure> {
     }
     // Before others want the disk, too.
     let has_hooks = hooks::any(guest, "after-restore");
-    turn.go_on()?;
+    turn.let_processes_go()?;
+    turn.open();
     Ok(Tlvs::new().u8(TAG_HOOKS, u8::from(has_hooks)))
 }

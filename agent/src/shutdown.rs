@@ -53,10 +53,8 @@ impl Agent {
             // Nobody gave them randomness and a name of their own: they end as they stand.
             self.kill_everybody();
         }
-        for outcome in [turn.thaw_files(), turn.go_on()] {
-            if let Err(failure) = outcome {
-                guest.log(&failure.message);
-            }
+        if let Err(failure) = turn.go_on() {
+            guest.log(&failure.message);
         }
         drop(turn);
         self.release_held();

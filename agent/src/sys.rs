@@ -456,13 +456,17 @@ pub fn pread(fd: RawFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     check_size(result)
 }
 
-/// Makes this the whole content of a file, without ever making it empty.
-pub fn overwrite(fd: RawFd, content: &[u8]) -> io::Result<()> {
+/// Makes this the whole content of a file that has `size` bytes, without ever making it empty. Cutting it is far more work
+/// for a file system than writing, and left out where there is nothing to cut.
+pub fn overwrite(fd: RawFd, content: &[u8], size: u64) -> io::Result<()> {
     let result = unsafe { foreign::pwrite(fd, content.as_ptr().cast(), content.len(), 0) };
     if check_size(result)? != content.len() {
         return Err(io::Error::from_raw_os_error(crate::failure::EIO));
     }
-    check(unsafe { foreign::ftruncate(fd, content.len() as i64) }).map(|_| ())
+    if size > content.len() as u64 {
+        check(unsafe { foreign::ftruncate(fd, content.len() as i64) })?;
+    }
+    Ok(())
 }
 
 /// Opens with O_CLOEXEC always.
