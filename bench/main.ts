@@ -21,7 +21,7 @@ const { values: flags } = parseArgs({
     rounds: { type: 'string' },
   },
 });
-const chosen = cases.filter(({ title }) => !flags.only || flags.only.some((part) => title.includes(part)));
+const chosen = cases.filter(({ title }) => !flags.only || flags.only.some((part) => isMeant(title, part)));
 
 /** The first signal lets the turn that is under way end, and cleans up; a second one ends the process. */
 const stopping = new AbortController();
@@ -69,6 +69,11 @@ async function runCases(): Promise<void> {
   for (const title of Object.keys(failed)) console.log(`FAILED: ${title}`);
   writeReport({ peers: world.peers, missing: world.missing, failed, rows: measured });
   if (Object.keys(failed).length > 0) process.exitCode = 1;
+}
+
+/** A whole title means that case alone, a part of one all that have it. */
+function isMeant(title: string, part: string): boolean {
+  return cases.some((one) => one.title === part) ? title === part : title.includes(part);
 }
 
 async function runCase(one: Case, world: World): Promise<Measured[]> {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { longestGap, parseTick, pauseMs, type Tick } from './pause.ts';
+import { longestGap, parseTick, standstill, type Tick } from './pause.ts';
 
 /** `gap` running somewhere. */
 export interface RunningGap {
@@ -14,6 +14,8 @@ export interface GapReadings extends Record<string, number> {
   total: number;
   /** How long it made the program stand still. */
   pause: number;
+  /** The longest gap meanwhile that was not that. */
+  other: number;
   /** The longest gap that the program saw before, in a second in which nothing was done. */
   idle: number;
 }
@@ -42,7 +44,8 @@ export async function watchGaps(gap: RunningGap, work: () => Promise<unknown>): 
     await work();
     const untilMs = performance.now();
     await moreTicks(linesAround);
-    return { total: untilMs - fromMs, pause: pauseMs(ticks, { fromMs, untilMs }), idle };
+    const { pauseMs, otherMs } = standstill(ticks, { fromMs, untilMs });
+    return { total: untilMs - fromMs, pause: pauseMs, other: otherMs, idle };
   } finally {
     await gap.stop?.();
     await ended;

@@ -33,7 +33,10 @@ export const forkTen: Case = {
       unit: 'ms',
       atMost: 100,
       ours: { contender: 'alcove, watched', figure: 'pause' },
-      peers: [{ contender: 'alcove, watched', figure: 'idle', name: 'longest gap with no fork' }],
+      peers: [
+        { contender: 'alcove, watched', figure: 'other', name: 'longest gap while the copies start' },
+        { contender: 'alcove, watched', figure: 'idle', name: 'longest gap with no fork' },
+      ],
     },
   ],
   async prepare(world, owned) {

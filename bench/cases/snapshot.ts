@@ -47,6 +47,7 @@ function pauseOf(contender: string): Row {
     atMost: 100,
     ours: { contender, figure: 'pause' },
     peers: [
+      { contender, figure: 'other', name: 'longest gap meanwhile, else' },
       { contender, figure: 'idle', name: 'longest gap with no snapshot' },
       ...peersOf(contender, 'pause'),
     ],

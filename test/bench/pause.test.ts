@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { parseTick, pauseMs, type Tick } from '../../bench/pause.ts';
+import { parseTick, standstill, type Tick } from '../../bench/pause.ts';
 
 /**
  * A program that prints a line every 20 ms of its own clock, to a reader whose clock is 5 s ahead and who gets each line 2 ms late. From 1000 ms
- * of its time on it is held up: its clock stands for `stoppedMs` and then runs for `frozenMs` without it.
+ * of its time on it is held up: its clock stands for `stoppedMs`, and then runs for `frozenMs` without it.
  */
 function ticksAround({ stoppedMs, frozenMs }: { stoppedMs: number; frozenMs: number }): Tick[] {
   const before = Array.from({ length: 50 }, (_, index) => 20 * (index + 1));
@@ -18,7 +18,9 @@ function ticksAround({ stoppedMs, frozenMs }: { stoppedMs: number; frozenMs: num
   ];
 }
 
-const work = { fromMs: 6003, untilMs: 6200 };
+/** Around the pause, and long after it. */
+const work = { fromMs: 5900, untilMs: 6500 };
+const stopped = ticksAround({ stoppedMs: 80, frozenMs: 0 });
 
 describe('the pause that a program saw', () => {
   it.each([
@@ -26,25 +28,39 @@ describe('the pause that a program saw', () => {
     { stoppedMs: 80, frozenMs: 0 },
     { stoppedMs: 0, frozenMs: 60 },
     { stoppedMs: 80, frozenMs: 60 },
-  ])('counts a clock that stood, and a clock that ran on: $stoppedMs and $frozenMs ms', (held) => {
-    expect(pauseMs(ticksAround(held), work)).toBeCloseTo(1 + held.stoppedMs + held.frozenMs, 6);
+  ])('counts a clock that stood, and one that ran on: $stoppedMs and $frozenMs ms', (held) => {
+    expect(standstill(ticksAround(held), work).pauseMs).toBeCloseTo(1 + held.stoppedMs + held.frozenMs, 6);
   });
 
   it('does not count that lines come late', () => {
-    const ticks = ticksAround({ stoppedMs: 80, frozenMs: 0 });
-    const late = ticks.map((tick, index) => (index % 3 === 0 ? { ...tick, hereMs: tick.hereMs + 40 } : tick));
-    expect(pauseMs(late, work)).toBeCloseTo(81, 6);
+    const late = stopped.map((tick, index) =>
+      index % 3 === 0 ? { ...tick, hereMs: tick.hereMs + 40 } : tick,
+    );
+    expect(standstill(late, work).pauseMs).toBeCloseTo(81, 6);
   });
 
-  it('does not count gaps long before or after the work', () => {
-    const ticks = ticksAround({ stoppedMs: 80, frozenMs: 0 });
-    const noisy = ticks.map((tick, index) => (index === 10 || index === 90 ? { ...tick, gapMs: 500 } : tick));
-    expect(pauseMs(noisy, work)).toBeCloseTo(81, 6);
+  it('holds when lines from before the pause come after it', () => {
+    const cameTogether = stopped.map((tick, index) =>
+      index === 48 || index === 49 ? { ...tick, hereMs: 6002 + 80 } : tick,
+    );
+    expect(standstill(cameTogether, work).pauseMs).toBeCloseTo(81, 6);
+  });
+
+  it('tells gaps at other times during the work apart', () => {
+    const crowded = stopped.map((tick, index) => (index === 60 ? { ...tick, gapMs: 30 } : tick));
+    expect(standstill(crowded, work)).toEqual({ pauseMs: expect.closeTo(81, 6), otherMs: 30 });
+  });
+
+  it('does not count gaps before and after the work', () => {
+    const noisy = stopped.map((tick, index) =>
+      index === 10 || index === 95 ? { ...tick, gapMs: 500 } : tick,
+    );
+    expect(standstill(noisy, work)).toEqual({ pauseMs: expect.closeTo(81, 6), otherMs: 1 });
   });
 
   it('is not known without lines on both sides', () => {
-    const ticks = ticksAround({ stoppedMs: 80, frozenMs: 0 });
-    expect(() => pauseMs(ticks.slice(0, 50), work)).toThrow('nothing before or after');
+    expect(() => standstill(stopped.slice(0, 50), work)).toThrow('nothing before or after');
+    expect(() => standstill(stopped.slice(60), work)).toThrow('nothing before or after');
   });
 
   it('takes lines of the program, and no others', () => {
