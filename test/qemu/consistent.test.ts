@@ -15,7 +15,7 @@ const writer = `
 i=0
 while :; do
   i=$((i + 1))
-  echo $i > /dev/shm/next && mv /dev/shm/next /dev/shm/counted
+  echo $i > /dev/shm/next-counted && mv /dev/shm/next-counted /dev/shm/counted
   echo $i >> /root/counted
   test $((i % 16)) -ne 0 || sync /root/counted
 done`;
