@@ -16,7 +16,7 @@ const idleAfterMs = 3_000;
 /** Ten copies of a VM that goes on. */
 export const forkTen: Case = {
   title: 'fork of 10',
-  rounds: 4,
+  rounds: 3,
   rows: [
     {
       title: 'live fork of 10 to the end of the first command of the last',

@@ -9,7 +9,7 @@ const started = ['template start', 'warm claim', 'memory restore'] as const;
 /** The same thing started by an engine, and by the next one over the same state directory. */
 export const restart: Case = {
   title: 'second start after an engine restart',
-  rounds: 6,
+  rounds: 5,
   rows: started.map(
     (contender): Row => ({
       title: `${contender} after an engine restart, beside the same before it`,
