@@ -73,17 +73,18 @@ export async function probeHost(
     const qboot = dirs.stdout
       .split('\n')
       .some((dir) => dir !== '' && existsSync(join(dir.trim(), 'qboot.rom')));
-    return {
-      qemu: { ...parsed, qboot },
-      programs,
-      uids: facts.uid === 0 ? requireUids(facts.uidMap) : undefined,
-      cgroups: facts.cgroups,
-    };
+    return hostOf({ ...parsed, qboot }, programs, facts);
   } catch (error) {
     if (isAlcoveError(error, 'ToolMissing')) throw unavailable(error.message, error.remedy, error);
     if (isAlcoveError(error, 'ToolFailed')) throw unavailable(error.message, 'Reinstall QEMU.', error);
     throw error;
   }
+}
+
+/** @throws AlcoveError `BackendUnavailable` of a root engine whose VMs could not give up root */
+export function hostOf(qemu: QemuVersion, programs: QemuPrograms, facts: HostFacts): QemuHost {
+  const uids = facts.uid === 0 ? requireUids(facts.uidMap) : undefined;
+  return { qemu, programs, uids, cgroups: facts.cgroups };
 }
 
 /** A root engine whose VMs could not give up root is not started at all. */

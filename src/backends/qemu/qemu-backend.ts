@@ -35,6 +35,7 @@ import { newMac } from './new-mac.ts';
 import { type HostFacts, probeHost, type QemuHost, type QemuPrograms, readHostFacts } from './probe-host.ts';
 import { QemuVm } from './qemu-vm.ts';
 import { Rehearsal } from './rehearsal.ts';
+import { rememberHost } from './remember-host.ts';
 import { MiB } from './sizes.ts';
 import { assertDiskRestorable, assertMemoryFits } from './snapshot-manifest.ts';
 import { QemuSpares, type SpareContext } from './spares.ts';
@@ -154,7 +155,10 @@ class QemuBackend implements VmBackend, SpareContext {
     const { tools, facts = readHostFacts } = this.#options;
     const programs = { system: tools?.system ?? 'qemu-system-x86_64', img: tools?.img ?? 'qemu-img' };
     if (!this.#host) {
-      const probing = probeHost(programs, facts(), options.signal);
+      const found = facts();
+      const probing = rememberHost(this.stateDir.root, programs, found, () =>
+        probeHost(programs, found, options.signal),
+      );
       this.#host = probing;
       probing.catch(() => {
         this.#host = undefined;
