@@ -30,6 +30,13 @@ export const errorTable = {
     exit: 125,
     remedy: 'Remove the snapshot; its bytes are not what was made.',
   },
+  CacheEntryNotFound: { status: 404, exit: 125, remedy: 'List what is cached with `alcove cache ls`.' },
+  ParentNotCached: {
+    status: 400,
+    exit: 2,
+    remedy: 'Cache the step that it starts from, too, or do not cache it.',
+  },
+  PipelineInvalid: { status: 400, exit: 2, remedy: 'Correct the named step.' },
   SpareNotFound: { status: 404, exit: 125, remedy: 'List what waits with `alcove warm ls`.' },
   ArchiveInvalid: {
     status: 422,
@@ -92,6 +99,8 @@ export interface ErrorDetails {
   AtCapacity: { limit: string; max: number; asked: number; taken: number };
   Unsupported: { capability: string };
   InvalidInput: { field: string };
+  ParentNotCached: { step: string; parent: string };
+  PipelineInvalid: { step?: string };
   CommandTimedOut: { timeoutMs: number; stdout?: Uint8Array; stderr?: Uint8Array };
   GuestFile: { path: string; errno: string };
   /** The program's path in the guest, and the end of what it printed. */

@@ -46,6 +46,17 @@ export const configSchema = z.strictObject({
       min_free_disk_mib: count.default(1024),
     })
     .prefault({}),
+  /** Results of actions. */
+  cache: z
+    .strictObject({
+      /** Most results that are kept; the least recently used go first. */
+      max_entries: positive.default(64),
+      /** Most disk that their snapshots take, in MiB. */
+      max_mib: positive.default(20_480),
+      /** Evicting for room or age never leaves less than that, in MiB. */
+      reserved_mib: count.default(1024),
+    })
+    .prefault({}),
   qemu: z
     .strictObject({
       /** `auto` takes KVM where it has been proven to work, else software emulation. `kvm` fails where it does not. */

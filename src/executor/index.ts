@@ -1,0 +1,8 @@
+/** Cached execution: actions run in machines of their own, and never twice. */
+export type * from './action.ts';
+export type * from './cache.ts';
+export type * from './execute-options.ts';
+export type * from './explanation.ts';
+export type { InjectedTree, InputChange, StoredInputs, TreeEntry } from './keys/inputs.ts';
+export type * from './pipeline/pipeline.ts';
+export type { CacheEntry, CacheLimits, GoneReason, KeyHistory } from './registry/entry.ts';
