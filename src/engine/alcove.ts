@@ -139,7 +139,13 @@ export interface Vm extends AsyncDisposable {
    * @param options.id @default generated
    * @param options.memory whether memory is kept, where there is any @default 'include'
    */
-  snapshot(options?: CallOptions & { id?: string; memory?: 'include' | 'exclude' }): Promise<SnapshotInfo>;
+  snapshot(
+    options?: CallOptions & {
+      id?: string;
+      memory?: 'include' | 'exclude';
+      labels?: Record<string, string>;
+    },
+  ): Promise<SnapshotInfo>;
   /** So many VMs from one snapshot of this one, taken now; each succeeds or fails alone. */
   fork(
     count: number,

@@ -3,7 +3,8 @@ import type { ImageStore } from '../images/index.ts';
 import type { Database, StateDir } from '../store/index.ts';
 import type { GarbageOptions, RestoreSpec, RunOptions, SnapshotRef, VmRuntime, VmSpec } from '../vm/index.ts';
 import type { Alcove, AroundRun, CallOptions, Vm } from './alcove.ts';
-import { checkLabels, runInNewVm } from './run-in-new-vm.ts';
+import { checkLabels } from './reserved-labels.ts';
+import { runInNewVm } from './run-in-new-vm.ts';
 import { VmHandle } from './vm-handle.ts';
 
 export interface EngineParts {

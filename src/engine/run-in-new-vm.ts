@@ -1,4 +1,3 @@
-import { AlcoveError } from '../errors.ts';
 import type { ExecResult } from '../guest/index.ts';
 import type { RunOptions, VmRuntime, VmSpec } from '../vm/index.ts';
 import type { AroundRun, CallOptions } from './alcove.ts';
@@ -37,13 +36,4 @@ export async function destroyLeftRuns(runtime: VmRuntime): Promise<string[]> {
     }
   });
   return Promise.all(outcomes);
-}
-
-/** Labels that begin with `alcove.` are Alcove's own. @throws AlcoveError `InvalidInput` */
-export function checkLabels(labels: VmSpec['labels']): void {
-  const reserved = Object.keys(labels ?? {}).find((key) => key.startsWith('alcove.'));
-  if (reserved === undefined) return;
-  throw new AlcoveError('InvalidInput', `label ${reserved}: labels that begin with "alcove." are reserved`, {
-    details: { field: 'labels' },
-  });
 }

@@ -2,6 +2,7 @@ import { AlcoveError, isAlcoveError } from '../errors.ts';
 import type { GuestFiles } from '../guest/index.ts';
 import type { ForkResult, RunOptions, SnapshotInfo, VmInfo, VmRuntime } from '../vm/index.ts';
 import type { CallOptions, Vm } from './alcove.ts';
+import { checkLabels } from './reserved-labels.ts';
 
 /** {@link Vm} over a runtime in this process. */
 export class VmHandle implements Vm {
@@ -37,7 +38,8 @@ export class VmHandle implements Vm {
     await this.#runtime.resume(this.id, options);
   }
 
-  snapshot(options?: Parameters<Vm['snapshot']>[0]): Promise<SnapshotInfo> {
+  async snapshot(options?: Parameters<Vm['snapshot']>[0]): Promise<SnapshotInfo> {
+    checkLabels(options?.labels);
     return this.#runtime.snapshot(this.id, options);
   }
 

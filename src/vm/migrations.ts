@@ -53,4 +53,8 @@ export const vmMigrations: readonly string[] = [
     WHERE vms.id = snapshots.vm_id AND vms.created_at_ms <= snapshots.created_at_ms
   );
   `,
+  `
+  -- As JSON; NULL: none.
+  ALTER TABLE snapshots ADD COLUMN labels TEXT;
+  `,
 ];

@@ -25,6 +25,18 @@ export async function removeSnapshot(context: RuntimeContext, ref: SnapshotRef):
   await removeUnneededSnapshots(context);
 }
 
+/**
+ * Lets go of a snapshot that was kept: it goes when nothing needs it any more, at once when nothing does.
+ *
+ * @throws AlcoveError `SnapshotNotFound`, `InvalidInput`
+ */
+export async function releaseSnapshot(context: RuntimeContext, ref: SnapshotRef): Promise<void> {
+  const { uid } = findSnapshot(context, ref);
+  context.snapshots.setLifetime(uid, 'ephemeral');
+  await context.spares.letGo(uid);
+  await removeUnneededSnapshots(context);
+}
+
 /** Removes what is kept only as long as something needs it: snapshots that forks and imports made. */
 export async function removeUnneededSnapshots(context: RuntimeContext): Promise<void> {
   for (const record of context.snapshots.ephemeral()) {

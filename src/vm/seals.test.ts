@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { sealHolds, sealOf } from './seals.ts';
+import { sealHolds } from '../store/index.ts';
+import { type Seals, settledSealOf } from './seals.ts';
 
 function testFile(): string {
   const dir = mkdtempSync(join(tmpdir(), 'seals-'));
@@ -20,13 +21,13 @@ test.each([
 ])('a file that was written %s gets no seal: the next change might leave its time as it is', (_, ageMs) => {
   const path = testFile();
   utimesSync(path, 1000, 1000);
-  expect(sealOf(look(path), 1_000_000 + ageMs)).toBeUndefined();
+  expect(settledSealOf(look(path), 1_000_000 + ageMs)).toBeUndefined();
 });
 
 test('a seal holds until size, inode or time are others', () => {
   const path = testFile();
   utimesSync(path, 1000, 1000);
-  const seal = sealOf(look(path), 1_000_020);
+  const seal = settledSealOf(look(path), 1_000_020);
   expect(seal).toBeDefined();
   expect(sealHolds(seal, look(path))).toBe(true);
   expect(sealHolds(undefined, look(path))).toBe(false);
@@ -40,4 +41,11 @@ test('a seal holds until size, inode or time are others', () => {
   const another = testFile();
   utimesSync(another, 1000, 1000);
   expect(sealHolds(seal, look(another))).toBe(false);
+});
+
+test('a seal as Alcove wrote it once holds for no file', () => {
+  const path = testFile();
+  const { size, ino, mtimeNs } = look(path);
+  const { file }: Seals = JSON.parse(JSON.stringify({ file: `${size} ${ino} ${mtimeNs}` }));
+  expect(sealHolds(file, look(path))).toBe(false);
 });

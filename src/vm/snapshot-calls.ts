@@ -1,14 +1,17 @@
+import { isAlcoveError } from '../errors.ts';
 import type { BackendCallOptions } from './backend.ts';
 import type { Calls } from './calls.ts';
-import { parseSnapshotRef } from './ids.ts';
+import { parseSnapshotRef, snapshotRef } from './ids.ts';
 import { type LineageNode, lineage } from './lineage.ts';
 import { exportSnapshot, type ImportOptions, importSnapshot } from './portable/index.ts';
-import { removeSnapshot } from './remove-snapshot.ts';
-import type { RuntimeContext } from './runtime-context.ts';
+import { neededBy, releaseSnapshot, removeSnapshot } from './remove-snapshot.ts';
+import { type RuntimeContext, snapshotDir } from './runtime-context.ts';
+import { snapshotFacts } from './snapshot-facts.ts';
+import { statSnapshotFiles } from './snapshot-files.ts';
 import { snapshotInfo } from './snapshot-info.ts';
-import { listedSnapshots, usingSnapshot } from './snapshot-source.ts';
+import { findSnapshot, listedSnapshots, usingSnapshot } from './snapshot-source.ts';
 import { verifySnapshot } from './verify-snapshot.ts';
-import type { SnapshotInfo, SnapshotRef } from './vm.ts';
+import type { SnapshotFacts, SnapshotInfo, SnapshotRef } from './vm.ts';
 
 /** What can be done with snapshots that are there. */
 export class SnapshotCalls {
@@ -45,6 +48,52 @@ export class SnapshotCalls {
    */
   async tree(options: { vmId?: string } = {}): Promise<LineageNode[]> {
     return lineage(this.#context, options);
+  }
+
+  /** Names of those that have a label, in creation order. */
+  labelled(label: string): { ref: SnapshotRef; value: string }[] {
+    return listedSnapshots(this.#context).flatMap(({ vmId, id, labels }) => {
+      const value = labels[label];
+      return value === undefined ? [] : [{ ref: snapshotRef(vmId, id), value }];
+    });
+  }
+
+  /** Whether it is there with all its files; what is in them is not looked at. */
+  async has(ref: SnapshotRef): Promise<boolean> {
+    const { vmId, id } = parseSnapshotRef(ref);
+    const record = this.#context.snapshots.find(vmId, id);
+    if (!record) return false;
+    const { uid, manifest } = record;
+    try {
+      await statSnapshotFiles({ dir: snapshotDir(this.#context, uid), manifest, ref });
+      return true;
+    } catch (error) {
+      if (isAlcoveError(error, 'SnapshotCorrupt')) return false;
+      throw error;
+    }
+  }
+
+  /** @throws AlcoveError `SnapshotNotFound`, `InvalidInput` */
+  facts(ref: SnapshotRef): SnapshotFacts {
+    return snapshotFacts(this.#context, findSnapshot(this.#context, ref));
+  }
+
+  /** Keeps it from being removed until disposed. @throws AlcoveError `SnapshotNotFound`, `InvalidInput` */
+  hold(ref: SnapshotRef): Disposable {
+    return this.#context.pins.hold(findSnapshot(this.#context, ref).uid);
+  }
+
+  /** Whether anything was made from it that is there: a snapshot, a VM; or a call uses it now. */
+  isInUse(ref: SnapshotRef): boolean {
+    const { vmId, id } = parseSnapshotRef(ref);
+    const record = this.#context.snapshots.find(vmId, id);
+    if (!record) return false;
+    return this.#context.snapshots.hasChildren(record.uid) || neededBy(this.#context, record).length > 0;
+  }
+
+  /** From now on it stays only as long as something needs it. @throws AlcoveError `SnapshotNotFound` */
+  async release(ref: SnapshotRef): Promise<void> {
+    return this.#calls.run({}, () => releaseSnapshot(this.#context, ref));
   }
 
   /** One whose files are damaged goes, too. @throws AlcoveError `SnapshotNotFound`, `SnapshotInUse` */

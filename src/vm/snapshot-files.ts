@@ -2,9 +2,9 @@ import type { BigIntStats } from 'node:fs';
 import { lstat, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError } from '../errors.ts';
-import { syncPath, writeFileDurably } from '../store/index.ts';
+import { type Seal, syncPath, writeFileDurably } from '../store/index.ts';
 import type { SnapshotManifest } from './backend.ts';
-import { fileTimeMs, type Seals, sealOf } from './seals.ts';
+import { fileTimeMs, type Seals, settledSealOf } from './seals.ts';
 
 /** The file beside a snapshot's own ones that says what they are. */
 export const manifestName = 'manifest.json';
@@ -63,9 +63,9 @@ export async function statSnapshotFiles(snapshot: SnapshotFiles): Promise<Map<st
 /** Seals the files of a snapshot whose bytes are known to be right, because they were written and digested just now. */
 export async function sealSnapshotFiles(snapshot: SnapshotFiles): Promise<Seals> {
   const seenAtMs = fileTimeMs();
-  const seals: Record<string, string> = {};
+  const seals: Record<string, Seal> = {};
   for (const [name, stats] of await statSnapshotFiles(snapshot)) {
-    const seal = sealOf(stats, seenAtMs);
+    const seal = settledSealOf(stats, seenAtMs);
     if (seal !== undefined) seals[name] = seal;
   }
   return seals;

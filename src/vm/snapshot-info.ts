@@ -6,7 +6,7 @@ import type { SnapshotInfo } from './vm.ts';
 
 /** A row as it is listed. */
 export async function snapshotInfo(context: RuntimeContext, record: SnapshotRecord): Promise<SnapshotInfo> {
-  const { id, vmId, uid, parentUid, manifest, machineId, lifetime, createdAtMs } = record;
+  const { id, vmId, uid, parentUid, manifest, labels, machineId, lifetime, createdAtMs } = record;
   const parent = parentUid === undefined ? undefined : context.snapshots.byUid(parentUid);
   const vm = context.vms.find(vmId);
   const isHere = vm !== undefined && vm.status !== 'destroyed' && vm.machineId === machineId;
@@ -19,6 +19,7 @@ export async function snapshotInfo(context: RuntimeContext, record: SnapshotReco
     ...(parent && { parent: snapshotRef(parent.vmId, parent.id) }),
     lifetime: lifetime === 'ephemeral' ? 'while needed' : 'until removed',
     imageDigest: manifest.imageDigest,
+    labels,
     ...(await diskUseOf(snapshotDir(context, uid))),
     createdAtMs,
   };

@@ -21,6 +21,7 @@ export interface SnapshotRecord {
   parentUid: string | undefined;
   manifest: SnapshotManifest;
   blueprint: VmBlueprint;
+  labels: Record<string, string>;
   /** Of the VM it was taken of, whose id another VM may have by now; `undefined` when it came from elsewhere. */
   machineId: string | undefined;
   /** Of its files; those without one are read before they are used. */
@@ -37,6 +38,7 @@ export class SnapshotRecords {
   readonly #idsOfVm: StatementSync;
   readonly #ephemeral: StatementSync;
   readonly #dependants: StatementSync;
+  readonly #oneChild: StatementSync;
   readonly #relink: StatementSync;
   readonly #setLifetime: StatementSync;
   readonly #setSeals: StatementSync;
@@ -47,8 +49,8 @@ export class SnapshotRecords {
     this.#insert = database.prepare(
       `INSERT INTO snapshots
          (uid, vm_id, id, lifetime, parent_uid, needs_parent, image_digest, manifest, spec, machine_id, seals,
-          created_at_ms)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+          labels, created_at_ms)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#find = database.prepare('SELECT * FROM snapshots WHERE vm_id = ? AND id = ?');
     this.#byUid = database.prepare('SELECT * FROM snapshots WHERE uid = ?');
@@ -62,6 +64,7 @@ export class SnapshotRecords {
     this.#dependants = database.prepare(
       'SELECT * FROM snapshots WHERE parent_uid = ? AND needs_parent = 1 ORDER BY seq',
     );
+    this.#oneChild = database.prepare('SELECT 1 FROM snapshots WHERE parent_uid = ? LIMIT 1');
     this.#relink = database.prepare('UPDATE snapshots SET parent_uid = ? WHERE parent_uid = ?');
     this.#setLifetime = database.prepare('UPDATE snapshots SET lifetime = ? WHERE uid = ?');
     this.#setSeals = database.prepare('UPDATE snapshots SET seals = ? WHERE uid = ?');
@@ -84,6 +87,7 @@ export class SnapshotRecords {
       JSON.stringify(record.blueprint),
       record.machineId ?? null,
       JSON.stringify(record.seals),
+      JSON.stringify(record.labels),
       record.createdAtMs,
     );
   }
@@ -138,6 +142,11 @@ export class SnapshotRecords {
     return this.#dependants.all(uid).map(readRecord);
   }
 
+  /** Whether one was taken of a VM that was made from it, or that it was taken of. */
+  hasChildren(uid: string): boolean {
+    return this.#oneChild.get(uid) !== undefined;
+  }
+
   setLifetime(uid: string, lifetime: SnapshotLifetime): void {
     this.#setLifetime.run(lifetime, uid);
   }
@@ -169,6 +178,7 @@ function readRecord(row: Record<string, unknown>): SnapshotRecord {
     manifest: JSON.parse(String(row.manifest)) as SnapshotManifest,
     blueprint: JSON.parse(String(row.spec)) as VmBlueprint,
     machineId: row.machine_id === null ? undefined : String(row.machine_id),
+    labels: row.labels === null ? {} : (JSON.parse(String(row.labels)) as Record<string, string>),
     seals: row.seals === null ? {} : (JSON.parse(String(row.seals)) as Seals),
     createdAtMs: Number(row.created_at_ms),
   };

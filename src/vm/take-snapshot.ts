@@ -18,12 +18,14 @@ import {
 } from './snapshot-files.ts';
 import type { SnapshotLifetime, SnapshotRecord } from './snapshot-records.ts';
 import type { VmRecord } from './vm-records.ts';
+import { checkLabels } from './vm-spec.ts';
 
 export interface SnapshotOptions extends BackendCallOptions {
   /** @default generated */
   id?: string;
   /** Whether memory is kept too, where there is any. @default 'include' where the backend can */
   memory?: 'include' | 'exclude';
+  labels?: Record<string, string>;
 }
 
 /** A name for a snapshot's directory that no other ever has. */
@@ -38,6 +40,7 @@ export async function takeSnapshot(
   options: SnapshotOptions,
   made: { uid: string; lifetime: SnapshotLifetime },
 ): Promise<SnapshotRecord> {
+  const labels = checkLabels(options.labels);
   const id = options.id === undefined ? generateId('s', context.random) : checkId('snapshot id', options.id);
   return onTurn(context, vmId, 'snapshot', options.signal, async ({ record }) => {
     context.snapshots.requireFree(vmId, id);
@@ -45,7 +48,7 @@ export async function takeSnapshot(
     const parent = record.lineUid === undefined ? undefined : context.snapshots.byUid(record.lineUid);
     // What the new one may build on must not be removed while it is being made.
     using _parent = parent && context.pins.hold(parent.uid);
-    return capture(context, record, { ...made, id, memory, parent, options });
+    return capture(context, record, { ...made, id, labels, memory, parent, options });
   });
 }
 
@@ -55,13 +58,14 @@ async function capture(
   wanted: {
     uid: string;
     id: string;
+    labels: Record<string, string>;
     lifetime: SnapshotLifetime;
     memory: 'include' | 'exclude';
     parent: SnapshotRecord | undefined;
     options: BackendCallOptions;
   },
 ): Promise<SnapshotRecord> {
-  const { uid, id, lifetime, memory, parent, options } = wanted;
+  const { uid, id, labels, lifetime, memory, parent, options } = wanted;
   const { signal, onProgress } = options;
   const dir = snapshotDir(context, uid);
   const seq = await beginJournal(context, { op: 'snapshot', vmId: vmRecord.id, snapshotUid: uid });
@@ -91,6 +95,7 @@ async function capture(
       parentUid: parent?.uid,
       manifest,
       blueprint: { image, imageConfig, shape, env },
+      labels,
       machineId,
       seals: {
         ...(await sealSnapshotFiles({ dir, manifest, ref: snapshotRef(vmRecord.id, id) })),
@@ -135,7 +140,7 @@ function sharedSeals({ files }: SnapshotManifest, parent: SnapshotRecord): Seals
   return Object.fromEntries(
     Object.entries(files).flatMap(([name, { sha256 }]) => {
       const theirs = names.get(sha256);
-      return theirs === undefined ? [] : [[name, parent.seals[theirs] ?? '']];
+      return theirs === undefined ? [] : [[name, parent.seals[theirs]]];
     }),
   );
 }

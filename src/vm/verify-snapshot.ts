@@ -3,11 +3,12 @@ import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { cancelled } from '../errors.ts';
+import { type Seal, sealHolds } from '../store/index.ts';
 import type { BackendCallOptions } from './backend.ts';
 import { flightOptions } from './call-options.ts';
 import { snapshotRef } from './ids.ts';
 import { type RuntimeContext, snapshotDir } from './runtime-context.ts';
-import { fileTimeMs, type Seals, sealHolds, sealOf } from './seals.ts';
+import { fileTimeMs, type Seals, settledSealOf } from './seals.ts';
 import { damaged, type SnapshotFiles, statSnapshotFiles, unreadable } from './snapshot-files.ts';
 import type { SnapshotRecord } from './snapshot-records.ts';
 import { lineOf } from './snapshot-source.ts';
@@ -67,7 +68,7 @@ async function readFiles(
   seals: Seals,
   { signal, onProgress }: BackendCallOptions,
 ): Promise<Seals> {
-  const renewed: Record<string, string> = {};
+  const renewed: Record<string, Seal> = {};
   const seenAtMs = fileTimeMs(); // Before any is read: a change that comes later shows.
   for (const [name, stats] of await statSnapshotFiles(snapshot)) {
     const before = seals[name];
@@ -79,7 +80,7 @@ async function readFiles(
     const found = await readFile(snapshot, name, signal);
     if (found !== snapshot.manifest.files[name]?.sha256)
       throw damaged(snapshot, name, 'does not have the digest that it was recorded with');
-    const seal = sealOf(stats, seenAtMs);
+    const seal = settledSealOf(stats, seenAtMs);
     if (seal !== undefined) renewed[name] = seal;
   }
   return renewed;

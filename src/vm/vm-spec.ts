@@ -50,10 +50,12 @@ export const bootArgsSchema = z
     `must have at most ${maximumBootArgsLength} characters together`,
   );
 
+const labelsSchema = z.record(name, label);
+
 const restoreFields = {
   id: id.optional(),
   env: environmentSchema.optional(),
-  labels: z.record(name, label).optional(),
+  labels: labelsSchema.optional(),
 };
 
 const restoreSchema = z.strictObject({
@@ -146,6 +148,11 @@ export function checkRestoreSpec(spec: RestoreSpec): {
     labels: given.labels ?? {},
     memory: given.memory ?? 'include',
   };
+}
+
+/** @throws AlcoveError `InvalidInput`, naming the label */
+export function checkLabels(labels: Record<string, string> = {}): Record<string, string> {
+  return parse(z.strictObject({ labels: labelsSchema }), { labels }, 'labels').labels;
 }
 
 /** @throws AlcoveError `InvalidInput` */

@@ -78,7 +78,24 @@ export interface SnapshotInfo extends DiskUse {
   /** Those that a fork or an import made by the way go with the last VM or snapshot that needs them. */
   lifetime: 'until removed' | 'while needed';
   imageDigest: string;
+  /** Those that begin with `alcove.` are Alcove's own: `alcove.cache` is on snapshots that actions made. */
+  labels: Record<string, string>;
   createdAtMs: number;
+}
+
+/** What starts from a snapshot has of it. */
+export interface SnapshotFacts {
+  /** `sha256:<hex>` over its content: the image and the bytes on top. */
+  digest: string;
+  imageDigest: string;
+  backend: string;
+  kind: SnapshotInfo['kind'];
+  labels: Readonly<Record<string, string>>;
+  /** Of every command, the image's included. */
+  env: Readonly<Record<string, string>>;
+  workdir?: string;
+  user?: string;
+  machine: { cpus: number; memoryMiB: number; diskMiB: number; network: 'none' | 'user' };
 }
 
 /** One of the VMs a fork asked for. */

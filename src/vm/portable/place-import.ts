@@ -165,6 +165,7 @@ function draftRecords(
     parentUid: uids[position + 1],
     manifest: { ...manifest, imageDigest } as SnapshotManifest,
     blueprint: { ...blueprint, image: { ...blueprint.image, digest: imageDigest } },
+    labels: {},
     machineId: undefined,
     createdAtMs,
   }));

@@ -72,6 +72,7 @@ export function snapshotInfo(vmId: string, id: string): SnapshotInfo {
     vm: 'here',
     kind: 'disk+memory',
     lifetime: 'until removed',
+    labels: {},
     imageDigest: digest,
     sizeBytes: 23_068_672,
     ownBytes: 1_048_576,
