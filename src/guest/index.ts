@@ -12,4 +12,5 @@ export { type LineOptions, LineSplitter, lines } from './output/lines.ts';
 export { runCommand } from './run-command.ts';
 export type { RunOptions } from './run-options.ts';
 export { type PackOptions, packPath } from './tar/pack-path.ts';
+export type { TreeEntry } from './tar/tree-entry.ts';
 export { type UnpackLimits, type UnpackOptions, unpackTo } from './tar/unpack-to.ts';

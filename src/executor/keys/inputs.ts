@@ -1,3 +1,5 @@
+import type { TreeEntry } from '../../guest/index.ts';
+
 /**
  * Everything that decides what an action makes, by name:
  *
@@ -6,7 +8,8 @@
  * - `machine.cpus`, `machine.memoryMiB`, `machine.diskMiB`, `machine.network`
  * - `env.NAME` for every variable that the command sees
  * - `file.PATH` for each file of an `onChange` policy: its mode and digest
- * - `inject.PATH`, by path in the guest, for each folder that is injected: the digest of its tree, and `mirror` where it is one
+ * - `inject.PATH`, by path in the guest, for each folder that is injected: the digest of its tree, and how it is copied where that is
+ *   not the usual way: `mirror`, the owner, that others come before it
  */
 export interface Inputs {
   readonly values: Readonly<Record<string, InputValue>>;
@@ -27,21 +30,11 @@ export interface InjectedTree {
   digest: string;
   /** In the order of the archive. */
   entries: readonly TreeEntry[];
+  /** Of a mirror: digest of the rules that say what it keeps in the guest; those of files that are not in the tree themselves count too. */
+  rules?: string;
 }
 
-/** What counts of a file that is injected. Times, owners and the host's path do not. */
-export interface TreeEntry {
-  /** Relative to the folder. */
-  path: string;
-  kind: 'file' | 'directory' | 'symlink' | 'fifo' | 'device';
-  /** Permission bits with setuid, setgid and sticky. */
-  mode: number;
-  /** Of a file's bytes, as hex. */
-  sha256?: string;
-  sizeBytes?: number;
-  /** Of a symlink. */
-  target?: string;
-}
+export type { TreeEntry };
 
 /** As the registry keeps them: without secrets. */
 export interface StoredInputs {
