@@ -1,6 +1,7 @@
 /** What is durable: the state directory with its lock, the database, and files that are written whole or not at all. */
 export { Database } from './database.ts';
 export { renameDurably, storageError, syncPath, writeFileDurably } from './durable.ts';
+export { isSealed, type Seal, sealHolds, sealOf, sealOfFile, sealSchema } from './seal.ts';
 export {
   defaultStateDir,
   openStateDir,

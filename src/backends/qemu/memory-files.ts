@@ -1,12 +1,11 @@
 import { chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AlcoveError } from '../../errors.ts';
-import { storageError, syncPath } from '../../store/index.ts';
+import { isSealed, type Seal, sealOfFile, storageError, syncPath } from '../../store/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
 import { stateFile } from './device-state.ts';
 import { digestFile } from './digest-file.ts';
 import { linkOrCopy } from './disk-layers.ts';
-import { isSealed, type Seal, sealOf } from './memory/index.ts';
 import type { FileDigest, MemoryRecord } from './vm-record.ts';
 
 /** A memory layer somewhere on disk. */
@@ -55,7 +54,7 @@ export async function adoptMemory(
 /** The seals of files that are known to be right. */
 export async function sealsOf(dir: string, files: readonly string[]): Promise<MemoryRecord['seals']> {
   return Object.fromEntries(
-    await Promise.all(files.map(async (file) => [file, await sealOf(join(dir, file))] as const)),
+    await Promise.all(files.map(async (file) => [file, await sealOfFile(join(dir, file))] as const)),
   );
 }
 

@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { bootId, toolPath } from '../../host/index.ts';
-import { writeFileDurably } from '../../store/index.ts';
+import { type Seal, sealOf, writeFileDurably } from '../../store/index.ts';
 import { type HostFacts, hostOf, type QemuHost, type QemuPrograms } from './probe-host.ts';
 
 const memorySchema = z.object({
@@ -30,13 +30,13 @@ export async function rememberHost(
   return host;
 }
 
-/** What tells that a program is still the same file; `undefined` when there is none. */
-function fileOf(program: string): string | undefined {
+/** Where a program is, and what tells that it is still the same file; `undefined` when there is none. */
+function fileOf(program: string): ({ path: string } & Seal) | undefined {
   const dirs = program.includes('/') ? [''] : toolPath().split(':');
   for (const dir of dirs) {
     const path = resolve(dir, program);
     const found = statSync(path, { throwIfNoEntry: false, bigint: true });
-    if (found?.isFile()) return `${path} ${found.size} ${found.ino} ${found.mtimeNs}`;
+    if (found?.isFile()) return { path, ...sealOf(found) };
   }
   return undefined;
 }

@@ -3,7 +3,16 @@ import { mkdir, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 
 import { join } from 'node:path';
 import { z } from 'zod';
 import { SingleFlight } from '../../host/index.ts';
-import { renameDurably, storageError, syncPath, writeFileDurably } from '../../store/index.ts';
+import {
+  isSealed,
+  renameDurably,
+  type Seal,
+  sealOfFile,
+  sealSchema,
+  storageError,
+  syncPath,
+  writeFileDurably,
+} from '../../store/index.ts';
 import type { BackendCallOptions, Keepsake, MachineShape } from '../../vm/backend.ts';
 import { ConsoleLog } from './console-log.ts';
 import type { QemuContext } from './context.ts';
@@ -12,7 +21,7 @@ import { digestFile } from './digest-file.ts';
 import type { Failpoint } from './failpoints.ts';
 import { attempt } from './machine-attempt.ts';
 import { machineFacts } from './machine-facts.ts';
-import { isSealed, pagesOfFile, type Seal, sealOf, writeMemoryLayer } from './memory/index.ts';
+import { pagesOfFile, writeMemoryLayer } from './memory/index.ts';
 import { type KeptMemory, pagesFile } from './memory-files.ts';
 import { MiB } from './sizes.ts';
 import { makeMachineDir } from './spawn-qemu.ts';
@@ -21,7 +30,6 @@ import { machinePlaces } from './vm-places.ts';
 import type { FileDigest } from './vm-record.ts';
 
 const digestSchema = z.object({ sizeBytes: z.number().int(), sha256: z.string() });
-const sealSchema = z.object({ sizeBytes: z.number(), ino: z.string(), mtimeNs: z.string() });
 const manifestSchema = z.object({
   version: z.literal(1),
   facts: z.record(z.string(), z.string()),
@@ -217,7 +225,7 @@ export class Templates {
       release: shape.kernel.release,
       pages,
       device: await digestFile(device),
-      seals: { pages: await sealOf(join(dir, pagesFile(0))), device: await sealOf(device) },
+      seals: { pages: await sealOfFile(join(dir, pagesFile(0))), device: await sealOfFile(device) },
     };
     await writeFileDurably(join(dir, manifestFile), JSON.stringify(manifest));
     await syncPath(dir);

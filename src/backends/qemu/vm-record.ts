@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { AlcoveError } from '../../errors.ts';
-import { writeFileDurably } from '../../store/index.ts';
+import { sealSchema, writeFileDurably } from '../../store/index.ts';
 
 const digestSchema = z.object({ sizeBytes: z.number().int(), sha256: z.string() });
 
@@ -11,8 +11,6 @@ const layerSchema = z.object({
   /** Known once a snapshot needed it; a layer below the top never changes again. */
   digest: digestSchema.nullable(),
 });
-
-const sealSchema = z.object({ sizeBytes: z.number(), ino: z.string(), mtimeNs: z.string() });
 
 const memorySchema = z.object({
   /** What the machine's RAM is mapped from, lowest first; names in the directory of the memory. */
@@ -24,7 +22,7 @@ const memorySchema = z.object({
   state: z.enum(['kept', 'trying', 'used']),
   /** Of the file beside the layers that holds everything else, while it is kept. */
   device: digestSchema.nullable(),
-  /** By file, of the layers and the state: as long as one holds, the file is what its digest says (`memory/seal.ts`). */
+  /** By file, of the layers and the state: as long as one holds, the file is what its digest says (`store/seal.ts`). */
   seals: z.record(z.string(), sealSchema).default({}),
   /** See `machine-facts.ts`. */
   facts: z.record(z.string(), z.string()),

@@ -6,15 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { runTool, systemClock } from '../../../host/index.ts';
+import { isSealed, sealOfFile } from '../../../store/index.ts';
 import { QmpConnection } from '../qmp-connection.ts';
-import {
-  type CapturedPages,
-  captureChangedPages,
-  isSealed,
-  pageBytes,
-  prepareCapture,
-  sealOf,
-} from './index.ts';
+import { type CapturedPages, captureChangedPages, pageBytes, prepareCapture } from './index.ts';
 import { findMapping } from './process-mapping.ts';
 
 const MiB = 1 << 20;
@@ -113,7 +107,7 @@ describe('what a machine changed of its memory', () => {
 
   test('is every page that it wrote to, with its content then, in as few runs as can be', async () => {
     await makeRam({ offset: 0, bytes: Buffer.alloc(MiB, 7) });
-    const seal = await sealOf(ramPath);
+    const seal = await sealOfFile(ramPath);
     await using qemu = await Qemu.start();
     qemu.write(0, Buffer.alloc(3 * pageBytes, 1)); // Over what the file has, three in a row.
     qemu.write(9 * pageBytes, Buffer.alloc(pageBytes)); // Made zero.

@@ -4,14 +4,13 @@ import { lstat, mkdir, readdir, readFile, rename, rm, utimes, writeFile } from '
 import { join } from 'node:path';
 import { AlcoveError } from '../../../errors.ts';
 import { bootId, type Clock, SingleFlight } from '../../../host/index.ts';
-import { storageError } from '../../../store/index.ts';
+import { isSealed, type Seal, sealOfFile, storageError } from '../../../store/index.ts';
 import { buildImage } from './build-image.ts';
 import { LayerStack } from './layer-stack.ts';
 import { openLayers } from './memory-layer.ts';
-import { isSealed, type Seal, sealOf } from './seal.ts';
 
 export interface MemoryImageRequest {
-  /** Lowest first. That the files are what their digests say is the caller's to know (`seal.ts`). */
+  /** Lowest first. That the files are what their digests say is the caller's to know (a seal tells). */
   layers: readonly { path: string; sha256: string }[];
   ramBytes: number;
 }
@@ -140,7 +139,7 @@ export class MemoryImages {
       await buildImage(temporary, new LayerStack(open.layers, ramBytes), ramBytes, signal);
       await mkdir(this.#dir, { recursive: true, mode: 0o700 });
       await rename(temporary, this.#pathOf(key));
-      const content: ImageRecord = { bootId: bootId(), seal: await sealOf(this.#pathOf(key)) };
+      const content: ImageRecord = { bootId: bootId(), seal: await sealOfFile(this.#pathOf(key)) };
       await writeFile(record, JSON.stringify(content), { mode: 0o600 });
       await rename(record, this.#recordOf(key));
     } catch (error) {

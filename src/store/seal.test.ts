@@ -2,7 +2,7 @@ import { link, mkdtemp, open, rename, rm, utimes, writeFile } from 'node:fs/prom
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { isSealed, type Seal, sealOf } from './index.ts';
+import { isSealed, type Seal, sealOfFile } from './index.ts';
 
 let dir: string;
 let path: string;
@@ -12,7 +12,7 @@ beforeEach(async () => {
   path = join(dir, 'file');
   await writeFile(path, 'content');
   await utimes(path, 1000, 1000); // Long ago: a change now is one of another time, however fast the test.
-  seal = JSON.parse(JSON.stringify(await sealOf(path)));
+  seal = JSON.parse(JSON.stringify(await sealOfFile(path)));
 });
 afterEach(() => rm(dir, { recursive: true }));
 
