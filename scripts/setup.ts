@@ -51,6 +51,12 @@ const requirements: readonly Requirement[] = [
     purpose: 'test',
     present: tool('umoci'),
   },
+  {
+    debianPackage: 'git',
+    why: 'says what .gitignore files leave out',
+    purpose: 'test',
+    present: tool('git'),
+  },
   { debianPackage: 'attr', why: 'checks extended attributes', purpose: 'test', present: tool('getfattr') },
   { debianPackage: 'libcap2-bin', why: 'checks file capabilities', purpose: 'test', present: tool('setcap') },
 ];
