@@ -7,10 +7,14 @@
  */
 export { type ConnectGuestOptions, connectGuest } from './connect-guest.ts';
 export { type CopyInOptions, type CopyOutOptions, copyIn, copyOut } from './copy.ts';
+export { commandLabel } from './exec-request.ts';
 export type * from './guest-channel.ts';
 export { type LineOptions, LineSplitter, lines } from './output/lines.ts';
+export { restOfCharacter, wholeCharacters } from './output/utf8.ts';
 export { runCommand } from './run-command.ts';
 export type { RunOptions } from './run-options.ts';
+export type { Select, SelectEntry, TreeOptions } from './tar/host-tree.ts';
 export { type PackOptions, packPath } from './tar/pack-path.ts';
+export { scanTree } from './tar/scan-tree.ts';
 export type { TreeEntry } from './tar/tree-entry.ts';
 export { type UnpackLimits, type UnpackOptions, unpackTo } from './tar/unpack-to.ts';

@@ -1,7 +1,9 @@
 import { close, closeSync, constants, fstatSync, open, read, type Stats } from 'node:fs';
 import { lstat, readdir, readlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { cancelled } from '../../errors.ts';
+import { loadAhead } from './ahead.ts';
 import { errnoOf, hostFileError } from './host-file-error.ts';
 
 const openFile = promisify(open);
@@ -10,10 +12,32 @@ const readFile = promisify(read);
 /** Files up to this size are read whole, ahead of their turn. */
 const smallBytes = 65_536;
 
-/** A path on the host, and the name that it gets in the archive. */
-export interface Place {
+/** So many files are looked at ahead: reading small ones is waiting, most of all. */
+const lookAhead = 16;
+
+const noEntry = { code: 'ENOENT', syscall: 'lstat' };
+
+/** Says what belongs to a tree. A directory that does not is not looked into. */
+export type Select = (entry: SelectEntry) => boolean | Promise<boolean>;
+
+export interface SelectEntry {
+  /** Relative to the top. */
   path: string;
-  name: string;
+  /** A link to a directory is none. */
+  isDirectory: boolean;
+  hostPath: string;
+}
+
+export interface TreeOptions {
+  /** Asked in the order of the tree about everything below the top. @default all */
+  select?: Select | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** A path on the host, and relative to the top of the tree; the top's own is its name, or `.` for a directory. */
+interface Place {
+  path: string;
+  relative: string;
 }
 
 /** What is at a place; of a large file the bytes are still to be read. */
@@ -24,10 +48,32 @@ export type Found = Place & { stats: Stats } & (
     | { kind: 'other' }
   );
 
-/** Everything below a directory, itself not: directories before what is in them, each in the order of names. */
-export async function* placesBelow(
+/** What is at a path: the top of a tree. @throws AlcoveError `HostFile` */
+export async function lookAtTop(path: string): Promise<Found> {
+  const found = await lookAt({ path, relative: basename(resolve(path)) });
+  if (!found) throw hostFileError(path, Object.assign(new Error('it has vanished'), noEntry));
+  return found.stats.isDirectory() ? { ...found, relative: '.' } : found;
+}
+
+/**
+ * Everything below a top but sockets and what vanishes meanwhile: directories before what is in them, each in the order of
+ * names.
+ */
+export async function* treeBelow(
+  top: Found,
+  { select, signal }: TreeOptions,
+): AsyncGenerator<Found, void, undefined> {
+  if (!top.stats.isDirectory()) return;
+  for await (const found of loadAhead(placesBelow(top.path, '', select), lookAhead, lookAt)) {
+    if (signal?.aborted) throw cancelled(`reading ${top.path}`, signal);
+    if (found && !found.stats.isSocket()) yield found;
+  }
+}
+
+async function* placesBelow(
   directory: string,
   prefix: string,
+  select: Select | undefined,
 ): AsyncGenerator<Place, void, undefined> {
   const entries = await ifThere(directory, () =>
     readdir(directory, { withFileTypes: true, encoding: 'buffer' }),
@@ -36,20 +82,26 @@ export async function* placesBelow(
     const name = entry.name.toString();
     const path = join(directory, name);
     if (!Buffer.from(name).equals(entry.name)) throw hostFileError(path, new Error('its name is not UTF-8'));
-    yield { path, name: prefix + name };
-    if (entry.isDirectory()) yield* placesBelow(path, `${prefix}${name}/`);
+    const relative = prefix + name;
+    const isDirectory = entry.isDirectory();
+    if (select && !(await select({ path: relative, isDirectory, hostPath: path }))) continue;
+    yield { path, relative };
+    if (isDirectory) yield* placesBelow(path, `${relative}/`, select);
   }
 }
 
 /** Looks at a place; `undefined` when what was there has vanished. Leaves nothing open. */
-export async function lookAt(place: Place): Promise<Found | undefined> {
+async function lookAt(place: Place): Promise<Found | undefined> {
   const { path } = place;
   const stats = await ifThere(path, () => lstat(path));
   if (!stats) return undefined;
   if (stats.isFile()) return lookAtFile(place);
   if (!stats.isSymbolicLink()) return { ...place, stats, kind: 'other' };
-  const target = await ifThere(path, () => readlink(path));
-  return target === undefined ? undefined : { ...place, stats, kind: 'symlink', target };
+  const bytes = await ifThere(path, () => readlink(path, { encoding: 'buffer' }));
+  if (!bytes) return undefined;
+  const target = bytes.toString();
+  if (!Buffer.from(target).equals(bytes)) throw hostFileError(path, new Error('its target is not UTF-8'));
+  return { ...place, stats, kind: 'symlink', target };
 }
 
 /** Exactly as many bytes as a file had when it was looked at: what it has now, cut or padded with zeros. */

@@ -1,28 +1,26 @@
+import { createHash, hash } from 'node:crypto';
 import type { Stats } from 'node:fs';
-import { lstat } from 'node:fs/promises';
-import { basename, resolve } from 'node:path';
 import { type Header, type Pack, pack } from 'tar-stream';
 import { cancelled } from '../../errors.ts';
-import { loadAhead } from './ahead.ts';
-import { hostFileError } from './host-file-error.ts';
-import { type Found, fileBytes, lookAt, placesBelow } from './host-tree.ts';
-
-/** So many files are looked at ahead: reading small ones is waiting, most of all. */
-const lookAhead = 16;
-
-const noEntry = { code: 'ENOENT', syscall: 'lstat' };
+import { deviceMajor, deviceMinor } from './device-numbers.ts';
+import { hashed } from './hashed.ts';
+import { type Found, fileBytes, lookAtTop, type TreeOptions, treeBelow } from './host-tree.ts';
+import { type Content, type TreeEntry, treeEntry } from './tree-entry.ts';
 
 /** The largest owner id that a ustar header of tar-stream holds (6 octal digits); larger ones go into pax. */
 const maxUstarId = 0o777_777;
 
 type EntryHeader = Partial<Header> & Pick<Header, 'name'>;
 
-export interface PackOptions {
+export interface PackOptions extends TreeOptions {
   /** Name of the top entry; names below it begin with it. @default `.` for a directory, else the file's own name */
   as?: string;
-  /** Whether the directory itself gets an entry. @default 'include' */
-  root?: 'include' | 'leave-out';
-  signal?: AbortSignal | undefined;
+  /** Whether the directory itself gets an entry; `plain`: one with mode 0755, whatever it has. @default 'include' */
+  root?: 'include' | 'plain' | 'leave-out';
+  /** Whether names of one file stay that, or each gets a file of its own. @default 'keep' */
+  hardLinks?: 'keep' | 'separate';
+  /** Told of everything below the top (or of the file that is the top) when it has been packed; a hard link is a file. */
+  onEntry?: ((entry: TreeEntry) => void) | undefined;
 }
 
 /**
@@ -37,7 +35,7 @@ export async function* packPath(
   options: PackOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const tar = pack();
-  const packing = new Packing(tar, options.signal).root(hostPath, options).then(
+  const packing = new Packing(tar, options).all(hostPath).then(
     () => tar.finalize(),
     (error) => tar.destroy(error),
   );
@@ -49,72 +47,97 @@ export async function* packPath(
   }
 }
 
+/** A file with several names that is in the archive: under which, and what it holds where that is asked for. */
+interface Linked {
+  name: string;
+  content: Content | undefined;
+}
+
 class Packing {
   readonly #tar: Pack;
-  readonly #signal: AbortSignal | undefined;
-  /** Names of files with several links, by device and inode. */
-  readonly #linked = new Map<string, string>();
+  readonly #options: PackOptions;
+  /** By device and inode. */
+  readonly #linked = new Map<string, Linked>();
 
-  constructor(tar: Pack, signal: AbortSignal | undefined) {
+  constructor(tar: Pack, options: PackOptions) {
     this.#tar = tar;
-    this.#signal = signal;
+    this.#options = options;
   }
 
-  async root(path: string, options: PackOptions): Promise<void> {
-    const name = options.as ?? (await defaultName(path));
-    const top = await lookAt({ path, name });
-    if (!top) throw hostFileError(path, Object.assign(new Error('it has vanished'), noEntry));
-    if (options.root !== 'leave-out') await this.#entry(top);
-    if (!top.stats.isDirectory()) return;
-    const places = placesBelow(path, name === '.' ? '' : `${name}/`);
-    for await (const found of loadAhead(places, lookAhead, lookAt)) {
-      if (this.#signal?.aborted) throw cancelled(`packing ${path}`, this.#signal);
-      if (found) await this.#entry(found);
+  async all(path: string): Promise<void> {
+    const { as, root } = this.#options;
+    const top = await lookAtTop(path);
+    if (top.stats.isSocket()) return;
+    const name = as ?? top.relative;
+    if (!top.stats.isDirectory()) return this.#entry(name, top);
+    if (root === 'plain') await this.#write({ ...headerOf(name, top.stats), mode: 0o755 });
+    else if (root !== 'leave-out') await this.#write(headerOf(name, top.stats));
+    const prefix = name === '.' ? '' : `${name}/`;
+    for await (const found of treeBelow(top, this.#options)) {
+      await this.#entry(prefix + found.relative, found);
     }
   }
 
-  async #entry(found: Found): Promise<void> {
-    const { name, stats } = found;
-    if (stats.isSocket()) return;
+  async #entry(name: string, found: Found): Promise<void> {
+    const content = await this.#contents(name, found);
+    this.#options.onEntry?.(treeEntry(found.relative, found, content));
+  }
+
+  /** Packs it; resolves with what a file holds where that is asked for. */
+  async #contents(name: string, found: Found): Promise<Content | undefined> {
+    const { stats } = found;
     const header = headerOf(name, stats);
-    const first = this.#firstLink(found);
-    if (first !== undefined) return this.#write({ ...header, type: 'link', linkname: first });
-    switch (found.kind) {
-      case 'small-file':
-        return this.#write({ ...header, size: found.bytes.length }, once(found.bytes));
-      case 'large-file':
-        return this.#write({ ...header, size: stats.size }, fileBytes(found.path, stats.size));
-      case 'symlink':
-        return this.#write({ ...header, linkname: found.target });
-      case 'other':
-        return this.#write(header);
+    const inode = this.#inodeOfLinked(found);
+    const first = inode === undefined ? undefined : this.#linked.get(inode);
+    if (first) {
+      await this.#write({ ...header, type: 'link', linkname: first.name });
+      return first.content;
     }
+    let content: Content | undefined;
+    switch (found.kind) {
+      case 'small-file': {
+        const { bytes } = found;
+        if (this.#options.onEntry)
+          content = { sha256: hash('sha256', bytes, 'hex'), sizeBytes: bytes.length };
+        await this.#write({ ...header, size: bytes.length }, once(bytes));
+        break;
+      }
+      case 'large-file':
+        content = await this.#largeFile({ ...header, size: stats.size }, found);
+        break;
+      case 'symlink':
+        await this.#write({ ...header, linkname: found.target });
+        break;
+      case 'other':
+        await this.#write(header);
+    }
+    if (inode !== undefined) this.#linked.set(inode, { name, content });
+    return content;
   }
 
-  /** The name under which a file with several links is in the archive already. */
-  #firstLink({ name, stats }: Found): string | undefined {
-    if (stats.isDirectory() || stats.nlink === 1) return undefined;
-    const inode = `${stats.dev}:${stats.ino}`;
-    const first = this.#linked.get(inode);
-    if (first === undefined) this.#linked.set(inode, name);
-    return first;
+  async #largeFile(header: EntryHeader & { size: number }, { path }: Found): Promise<Content | undefined> {
+    const bytes = fileBytes(path, header.size);
+    if (!this.#options.onEntry) {
+      await this.#write(header, bytes);
+      return undefined;
+    }
+    const digest = createHash('sha256');
+    await this.#write(header, hashed(bytes, digest));
+    return { sha256: digest.digest('hex'), sizeBytes: header.size };
+  }
+
+  #inodeOfLinked({ stats }: Found): string | undefined {
+    if (this.#options.hardLinks === 'separate' || stats.isDirectory() || stats.nlink === 1) return undefined;
+    return `${stats.dev}:${stats.ino}`;
   }
 
   /** Adds an entry; resolves when the archive's reader has taken it. */
   #write(header: EntryHeader, body?: AsyncIterable<Uint8Array>): Promise<void> {
     return new Promise((resolve, reject) => {
       const sink = this.#tar.entry(header, (error) => (error ? reject(error) : resolve()));
-      if (body) pour(body, sink, this.#signal).catch(reject);
+      if (body) pour(body, sink, this.#options.signal).catch(reject);
       else sink.end(null);
     });
-  }
-}
-
-async function defaultName(path: string): Promise<string> {
-  try {
-    return (await lstat(path)).isDirectory() ? '.' : basename(resolve(path));
-  } catch (error) {
-    throw hostFileError(path, error);
   }
 }
 
@@ -172,13 +195,4 @@ function typeOf(stats: Stats): Header['type'] {
 /** What the header's own field can hold: tar-stream writes 31 bits. The whole truth is in pax. */
 function wholeSeconds(mtimeMs: number): Date {
   return new Date(Math.min(Math.max(mtimeMs, 0), 0x7fff_ffff * 1_000));
-}
-
-/** As makedev(3) of glibc packs them. */
-function deviceMajor(rdev: number): number {
-  return (rdev >> 8) & 0xfff;
-}
-
-function deviceMinor(rdev: number): number {
-  return (rdev & 0xff) | ((rdev >> 12) & 0xfff00);
 }

@@ -1,6 +1,10 @@
+import type { Stats } from 'node:fs';
+import { deviceMajor, deviceMinor } from './device-numbers.ts';
+import type { Found } from './host-tree.ts';
+
 /** What counts of something in a tree: neither times nor owners, nor where the tree is. */
 export interface TreeEntry {
-  /** Relative to the top of the tree. */
+  /** Relative to the top of the tree; of a top that is no directory, its name. */
   path: string;
   kind: 'file' | 'directory' | 'symlink' | 'fifo' | 'device';
   /** Permission bits with setuid, setgid and sticky. A symlink's are always 0o777. */
@@ -10,4 +14,26 @@ export interface TreeEntry {
   sizeBytes?: number;
   /** Of a symlink; of a device its kind and numbers, e.g. `char 1:3`. */
   target?: string;
+}
+
+/** Size and digest of a file's bytes. */
+export interface Content {
+  sha256: string;
+  sizeBytes: number;
+}
+
+/** @param content of a file */
+export function treeEntry(path: string, found: Found, content?: Content): TreeEntry {
+  const { stats } = found;
+  const mode = stats.mode & 0o7777;
+  if (content) return { path, kind: 'file', mode, ...content };
+  if (found.kind === 'symlink') return { path, kind: 'symlink', mode, target: found.target };
+  if (stats.isDirectory()) return { path, kind: 'directory', mode };
+  if (stats.isFIFO()) return { path, kind: 'fifo', mode };
+  return { path, kind: 'device', mode, target: deviceName(stats) };
+}
+
+function deviceName(stats: Stats): string {
+  const kind = stats.isBlockDevice() ? 'block' : 'char';
+  return `${kind} ${deviceMajor(stats.rdev)}:${deviceMinor(stats.rdev)}`;
 }
