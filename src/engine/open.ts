@@ -2,13 +2,13 @@ import { MemoryBackend } from '../backends/memory/index.ts';
 import { createQemuBackend } from '../backends/qemu/index.ts';
 import { type Config, loadConfig } from '../config/index.ts';
 import { cancelled, isAlcoveError } from '../errors.ts';
+import { destroyLeftRuns } from '../executor/index.ts';
 import { type Clock, systemClock } from '../host/index.ts';
 import { openImageStore, openKernelStore } from '../images/index.ts';
 import { Database, defaultStateDir, openStateDir, type StateDir } from '../store/index.ts';
 import { openVmRuntime, type VmBackend, type VmRuntime } from '../vm/index.ts';
 import type { Alcove, OpenOptions } from './alcove.ts';
 import { Engine } from './engine.ts';
-import { destroyLeftRuns } from './run-in-new-vm.ts';
 import { warmthOf } from './warmth.ts';
 
 /** How often a locked state directory is tried again, in ms. */

@@ -4,5 +4,6 @@ export type * from './cache.ts';
 export type * from './execute-options.ts';
 export type * from './explanation.ts';
 export type { InjectedTree, InputChange, StoredInputs, TreeEntry } from './keys/inputs.ts';
-export type * from './pipeline/pipeline.ts';
+export * from './pipeline/index.ts';
 export type { CacheEntry, CacheLimits, GoneReason, KeyHistory } from './registry/entry.ts';
+export { destroyLeftRuns, runLabel } from './run/left-runs.ts';

@@ -60,6 +60,12 @@ export class SingleFlight<T> {
     }
   }
 
+  /** Whether work of that key is under way that a caller would join. */
+  has(key: string): boolean {
+    const flight = this.#flights.get(key);
+    return flight !== undefined && !flight.abort.signal.aborted;
+  }
+
   #start(key: string, work: (context: FlightContext) => Promise<T>): Flight<T> {
     const abort = new AbortController();
     const flight: Flight<T> = {

@@ -23,4 +23,4 @@ export type { SnapshotOptions } from './take-snapshot.ts';
 export { aims, transitions, type VmCall } from './transitions.ts';
 export type * from './vm.ts';
 export { VmRuntime } from './vm-runtime.ts';
-export { minimumDiskMiB, minimumMemoryMiB } from './vm-spec.ts';
+export { defaultMachine, minimumDiskMiB, minimumMemoryMiB } from './vm-spec.ts';

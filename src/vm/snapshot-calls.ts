@@ -83,12 +83,13 @@ export class SnapshotCalls {
     return this.#context.pins.hold(findSnapshot(this.#context, ref).uid);
   }
 
-  /** Whether anything was made from it that is there: a snapshot, a VM; or a call uses it now. */
-  isInUse(ref: SnapshotRef): boolean {
+  /** What was made from it and is there, in words for people: snapshots, VMs, calls that use it now. Of one that is not there, nothing. */
+  usersOf(ref: SnapshotRef): string[] {
     const { vmId, id } = parseSnapshotRef(ref);
     const record = this.#context.snapshots.find(vmId, id);
-    if (!record) return false;
-    return this.#context.snapshots.hasChildren(record.uid) || neededBy(this.#context, record).length > 0;
+    if (!record) return [];
+    const children = this.#context.snapshots.children(record.uid).map((child) => `snapshot ${child}`);
+    return [...new Set([...children, ...neededBy(this.#context, record)])];
   }
 
   /** From now on it stays only as long as something needs it. @throws AlcoveError `SnapshotNotFound` */

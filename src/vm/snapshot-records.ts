@@ -4,6 +4,7 @@ import type { Database } from '../store/index.ts';
 import type { SnapshotManifest } from './backend.ts';
 import { snapshotRef } from './ids.ts';
 import type { Seals } from './seals.ts';
+import type { SnapshotRef } from './vm.ts';
 import type { VmBlueprint } from './vm-records.ts';
 
 /**
@@ -38,7 +39,7 @@ export class SnapshotRecords {
   readonly #idsOfVm: StatementSync;
   readonly #ephemeral: StatementSync;
   readonly #dependants: StatementSync;
-  readonly #oneChild: StatementSync;
+  readonly #children: StatementSync;
   readonly #relink: StatementSync;
   readonly #setLifetime: StatementSync;
   readonly #setSeals: StatementSync;
@@ -64,7 +65,7 @@ export class SnapshotRecords {
     this.#dependants = database.prepare(
       'SELECT * FROM snapshots WHERE parent_uid = ? AND needs_parent = 1 ORDER BY seq',
     );
-    this.#oneChild = database.prepare('SELECT 1 FROM snapshots WHERE parent_uid = ? LIMIT 1');
+    this.#children = database.prepare('SELECT vm_id, id FROM snapshots WHERE parent_uid = ? ORDER BY seq');
     this.#relink = database.prepare('UPDATE snapshots SET parent_uid = ? WHERE parent_uid = ?');
     this.#setLifetime = database.prepare('UPDATE snapshots SET lifetime = ? WHERE uid = ?');
     this.#setSeals = database.prepare('UPDATE snapshots SET seals = ? WHERE uid = ?');
@@ -142,9 +143,9 @@ export class SnapshotRecords {
     return this.#dependants.all(uid).map(readRecord);
   }
 
-  /** Whether one was taken of a VM that was made from it, or that it was taken of. */
-  hasChildren(uid: string): boolean {
-    return this.#oneChild.get(uid) !== undefined;
+  /** Those that were taken next of the VM that it was taken of, or of VMs that were made from it. */
+  children(uid: string): SnapshotRef[] {
+    return this.#children.all(uid).map((row) => snapshotRef(String(row.vm_id), String(row.id)));
   }
 
   setLifetime(uid: string, lifetime: SnapshotLifetime): void {

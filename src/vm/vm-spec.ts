@@ -50,7 +50,7 @@ export const bootArgsSchema = z
     `must have at most ${maximumBootArgsLength} characters together`,
   );
 
-const labelsSchema = z.record(name, label);
+export const labelsSchema = z.record(name, label);
 
 const restoreFields = {
   id: id.optional(),
@@ -80,6 +80,9 @@ const vmSchema = z.strictObject({
   bootArgs: bootArgsSchema.optional(),
 });
 
+/** What a machine has that nothing else is said of. */
+export const defaultMachine = { cpus: 1, memoryMiB: 256, diskMiB: 2048, network: 'none' } as const;
+
 /** A spec with every default in its place. */
 export interface CheckedSpec {
   id: string | undefined;
@@ -101,7 +104,7 @@ export interface CheckedSpec {
  */
 export function checkVmSpec(spec: VmSpec, host: HostFacts): CheckedSpec {
   const given = parse(vmSchema, spec, 'spec');
-  const { cpus = 1, memoryMiB = 256, diskMiB = 2048 } = given;
+  const { cpus, memoryMiB, diskMiB, network } = { ...defaultMachine, ...given };
   requireAtMost('cpus', cpus, host.cores, 'cores');
   requireAtMost('memoryMiB', memoryMiB, host.memoryMiB, 'MiB of memory');
   requireAtMost('diskMiB', diskMiB, host.diskMiB, 'MiB of disk');
@@ -111,7 +114,7 @@ export function checkVmSpec(spec: VmSpec, host: HostFacts): CheckedSpec {
     cpus,
     memoryMiB,
     diskMiB,
-    network: given.network ?? 'none',
+    network,
     env: given.env ?? {},
     labels: given.labels ?? {},
     kernel: {

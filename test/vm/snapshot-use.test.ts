@@ -55,14 +55,14 @@ test('one that is released and held goes when it is no longer held', async () =>
 
 test('one is in use while a snapshot or a VM that came from it is there', async () => {
   const { runtime } = fixture;
-  expect(runtime.snapshots.isInUse('vm/s')).toBe(false);
+  expect(runtime.snapshots.usersOf('vm/s')).toEqual([]);
   await runtime.restore('vm/s', { id: 'copy' });
-  expect(runtime.snapshots.isInUse('vm/s')).toBe(true);
+  expect(runtime.snapshots.usersOf('vm/s')).toEqual(['VM copy']);
   await runtime.snapshot('copy', { id: 'child' });
   await runtime.destroy('copy');
-  expect(runtime.snapshots.isInUse('vm/s')).toBe(true);
+  expect(runtime.snapshots.usersOf('vm/s')).toEqual(['snapshot copy/child']);
   await runtime.snapshots.remove('copy/child');
-  expect(runtime.snapshots.isInUse('vm/s')).toBe(false);
+  expect(runtime.snapshots.usersOf('vm/s')).toEqual([]);
 });
 
 test('its digest is of its content', async () => {
