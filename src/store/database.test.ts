@@ -1,4 +1,5 @@
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { appendFileSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -93,6 +94,82 @@ test('writes survive power loss as SQLite promises it: a write-ahead log, synced
   using database = new Database(path);
   expect(database.prepare('PRAGMA journal_mode').get()).toEqual({ journal_mode: 'wal' });
   expect(database.prepare('PRAGMA synchronous').get()).toEqual({ synchronous: 2 });
+});
+
+describe('a transaction that need not survive power loss', () => {
+  const synchronous = (database: Database) => database.prepare('PRAGMA synchronous').get()?.synchronous;
+  const [normal, full] = [1, 2];
+  let database: Database;
+  let insert: (name: string) => unknown;
+  beforeEach(() => {
+    database = new Database(path);
+    database.migrate('pets', pets);
+    const statement = database.prepare('INSERT INTO pets VALUES (?)');
+    insert = (name) => statement.run(name);
+  });
+  afterEach(() => database.close());
+
+  test('is not synced, and those after it are', () => {
+    const seen = database.transact(
+      () => {
+        insert('dog');
+        return synchronous(database);
+      },
+      { durability: 'process' },
+    );
+    expect(seen).toBe(normal);
+    expect(database.transact(() => synchronous(database))).toBe(full);
+    expect(names(database)).toEqual(['cat', 'dog']);
+  });
+
+  test('that fails is taken back, and those after it are synced', () => {
+    const failing = () =>
+      database.transact(
+        () => {
+          insert('dog');
+          throw new Error('changed my mind');
+        },
+        { durability: 'process' },
+      );
+    expect(failing).toThrow('changed my mind');
+    expect(names(database)).toEqual(['cat']);
+    expect(synchronous(database)).toBe(full);
+  });
+
+  test('inside another is as durable as that one', () => {
+    const inside = database.transact(() =>
+      database.transact(() => synchronous(database), { durability: 'process' }),
+    );
+    expect(inside).toBe(full);
+    expect(synchronous(database)).toBe(full);
+  });
+
+  test('is synced all the same when one inside it must survive', () => {
+    const framesOf = (work: () => void) => {
+      const before = statSync(`${path}-wal`).size;
+      database.transact(work, { durability: 'process' });
+      return (statSync(`${path}-wal`).size - before) / (4096 + 24);
+    };
+    expect(framesOf(() => insert('dog'))).toBe(1);
+    // The second frame is that of the commit that syncs both.
+    expect(framesOf(() => database.transact(() => insert('fish')))).toBe(2);
+    expect(framesOf(() => insert('bird'))).toBe(1);
+    expect(synchronous(database)).toBe(full);
+    expect(names(database)).toEqual(['cat', 'dog', 'fish', 'bird']);
+  });
+
+  test('is there when the process ends right after it', () => {
+    const program = `
+      const { Database } = await import(${JSON.stringify(new URL('./database.ts', import.meta.url).href)});
+      const database = new Database(${JSON.stringify(path)});
+      const insert = database.prepare('INSERT INTO pets VALUES (?)');
+      database.transact(() => insert.run('dog'), { durability: 'process' });
+      process.kill(process.pid, 'SIGKILL');
+    `;
+    const { signal } = spawnSync(process.execPath, ['--input-type=module', '-e', program]);
+    expect(signal).toBe('SIGKILL');
+    expect(names(database)).toEqual(['cat', 'dog']);
+  });
 });
 
 test('a disk without room is unusable, and what was there stays', () => {

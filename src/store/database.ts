@@ -2,6 +2,12 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 import { AlcoveError } from '../errors.ts';
 
 /**
+ * What a committed transaction survives: `machine` power loss, too; `process` only the death of the process, however it ends. The latter
+ * waits for no disk.
+ */
+export type Durability = 'machine' | 'process';
+
+/**
  * The engine's one SQLite database: WAL, `synchronous=FULL`, so that a committed transaction survives power loss.
  *
  * Each part of Alcove keeps its own tables, named by a *module*, and brings its own migrations: a list that only ever
@@ -14,6 +20,8 @@ export class Database implements Disposable {
   readonly #db: DatabaseSync;
   readonly path: string;
   #depth = 0;
+  /** Of a transaction that began as `process`: the most that a call nested in it asked for. */
+  #durability: Durability = 'process';
 
   constructor(path: string) {
     this.path = path;
@@ -58,23 +66,50 @@ export class Database implements Disposable {
     );
   }
 
-  /** Runs `work` in one transaction: all of it is durable when this returns, or none of it when it throws. Nested calls join the outer one. */
-  transact<T>(work: () => T): T {
-    if (this.#depth > 0) return work();
-    return guard(this.path, () => {
-      this.#db.exec('BEGIN IMMEDIATE');
-      this.#depth++;
-      try {
-        const result = work();
-        this.#db.exec('COMMIT');
-        return result;
-      } catch (error) {
-        this.#rollBack();
-        throw error;
-      } finally {
-        this.#depth--;
-      }
-    });
+  /**
+   * Runs `work` in one transaction: all of it is durable when this returns, or none of it when it throws. Nested calls join the outer
+   * one, which then has the highest durability that any of them asked for.
+   *
+   * @param options.durability @default 'machine'
+   */
+  transact<T>(work: () => T, { durability = 'machine' }: { durability?: Durability } = {}): T {
+    if (this.#depth > 0) {
+      if (durability === 'machine') this.#durability = durability;
+      return work();
+    }
+    return guard(this.path, () =>
+      durability === 'machine' ? this.#commit(work) : this.#commitUnsynced(work),
+    );
+  }
+
+  #commit<T>(work: () => T): T {
+    this.#db.exec('BEGIN IMMEDIATE');
+    this.#depth++;
+    try {
+      const result = work();
+      this.#db.exec('COMMIT');
+      return result;
+    } catch (error) {
+      this.#rollBack();
+      throw error;
+    } finally {
+      this.#depth--;
+    }
+  }
+
+  /** In WAL mode, `synchronous=NORMAL` leaves out the fsync of a commit, and no more (sqlite.org/pragma.html#pragma_synchronous). */
+  #commitUnsynced<T>(work: () => T): T {
+    this.#durability = 'process';
+    this.#db.exec('PRAGMA synchronous=NORMAL');
+    let result: T;
+    try {
+      result = this.#commit(work);
+    } finally {
+      this.#db.exec('PRAGMA synchronous=FULL');
+    }
+    // The setting is fixed while a transaction is under way. The next commit syncs the whole log; this one changes nothing, and yet writes a page.
+    if (this.#durability === 'machine') this.#db.exec('PRAGMA user_version=0');
+    return result;
   }
 
   #rollBack(): void {
