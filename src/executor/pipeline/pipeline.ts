@@ -54,29 +54,36 @@ export interface StepOutcome {
   /** Of a cached one. */
   savedMs?: number;
   key?: string;
+  /** What is kept of it; absent where it is not cached, for then nothing outlives the run. */
   snapshot?: SnapshotRef;
   phases?: ActionResult['phases'];
   /** Of a failed, timed-out or cancelled one. */
   error?: { code: string; message: string; remedy: string };
-  /** Of a skipped one: the step to blame, or that the run was cancelled. */
+  /** Of a skipped or cancelled one: the step to blame, which has failed or timed out; or {@link runWasCancelled}, which is no step's name. */
   because?: string;
-  /** Of a failed or timed-out one: the last lines of both streams. */
+  /** Of a failed or timed-out one: the last lines of both streams, in the order in which they came; at most 20, long ones cut. */
   lastOutput?: readonly string[];
 }
 
+/** Why a step was skipped or cancelled when no step is to blame. */
+export const runWasCancelled = 'the run was cancelled';
+
 export interface PipelineResult {
   status: 'passed' | 'failed' | 'timed out' | 'cancelled';
-  /** 0, 1, 124 or 130. */
-  exitCode: number;
+  /** 1 when a step has failed, else 124 when one has timed out, else 130 when the run was cancelled before all had passed, else 0. */
+  exitCode: 0 | 1 | 124 | 130;
   durationMs: number;
   savedMs: number;
-  /** In the order in which the pipeline declares them; each step once. */
+  /** Those that take part, in the order in which the pipeline declares them; each once. */
   steps: readonly StepOutcome[];
 }
 
 export interface RunPipelineOptions {
   signal?: AbortSignal;
-  /** Told of everything, in order, one call at a time: the next comes when its promise resolves. */
+  /**
+   * Told of everything, in order, one call at a time: the next comes when its promise resolves. Commands wait for it with their output, so
+   * nothing is lost on one that is slow. What it throws ends the run. After a cancellation, one that takes nothing for 2 s is told no more.
+   */
   onEvent?: (event: PipelineEvent) => void | Promise<void>;
   /** Over the pipeline's. */
   concurrency?: number;
@@ -87,7 +94,12 @@ export interface RunPipelineOptions {
   only?: readonly string[];
 }
 
-/** What happens, numbered from 1 without gaps. */
+/**
+ * What happens, numbered from 1 without gaps. `timeMs` is when it did, in ms since the epoch.
+ *
+ * `pipeline-started` is first and `pipeline-ended` last. Each step that takes part has one `step-ended`, and one `step-started` before it
+ * unless it was skipped; its progress and output are between the two.
+ */
 export type PipelineEvent = { seq: number; timeMs: number } & (
   | {
       event: 'pipeline-started';
