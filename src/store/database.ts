@@ -20,8 +20,8 @@ export class Database implements Disposable {
   readonly #db: DatabaseSync;
   readonly path: string;
   #depth = 0;
-  /** Of a transaction that began as `process`: the most that a call nested in it asked for. */
-  #durability: Durability = 'process';
+  /** Whether the transaction under way, or a call nested in it, asked to survive power loss. */
+  #mustSync = false;
 
   constructor(path: string) {
     this.path = path;
@@ -74,7 +74,7 @@ export class Database implements Disposable {
    */
   transact<T>(work: () => T, { durability = 'machine' }: { durability?: Durability } = {}): T {
     if (this.#depth > 0) {
-      if (durability === 'machine') this.#durability = durability;
+      if (durability === 'machine') this.#mustSync = true;
       return work();
     }
     return guard(this.path, () =>
@@ -99,7 +99,7 @@ export class Database implements Disposable {
 
   /** In WAL mode, `synchronous=NORMAL` leaves out the fsync of a commit, and no more (sqlite.org/pragma.html#pragma_synchronous). */
   #commitUnsynced<T>(work: () => T): T {
-    this.#durability = 'process';
+    this.#mustSync = false;
     this.#db.exec('PRAGMA synchronous=NORMAL');
     let result: T;
     try {
@@ -108,7 +108,7 @@ export class Database implements Disposable {
       this.#db.exec('PRAGMA synchronous=FULL');
     }
     // The setting is fixed while a transaction is under way. The next commit syncs the whole log; this one changes nothing, and yet writes a page.
-    if (this.#durability === 'machine') this.#db.exec('PRAGMA user_version=0');
+    if (this.#mustSync) this.#db.exec('PRAGMA user_version=0');
     return result;
   }
 
