@@ -27,6 +27,7 @@ import type {
   WarmStats,
 } from '../vm/index.ts';
 import type { DoctorReport } from './doctor.ts';
+import type { RunSource } from './run-in-new-vm.ts';
 
 export interface CallOptions {
   signal?: AbortSignal;
@@ -53,7 +54,11 @@ export interface Alcove extends AsyncDisposable {
   /** Sorted by id. */
   list(options?: { labels?: Record<string, string>; destroyed?: 'include' | 'leave-out' }): Promise<VmInfo[]>;
   /** Creates, starts, runs, destroys: a command in a machine of its own. The VM is gone on every way out. */
-  run(spec: VmSpec, command: RunOptions, options?: CallOptions & { around?: AroundRun }): Promise<ExecResult>;
+  run(
+    source: RunSource,
+    command: RunOptions,
+    options?: CallOptions & { around?: AroundRun },
+  ): Promise<ExecResult>;
 
   readonly snapshots: {
     /** In creation order. @param options.vmId those of the VM that has this id now; when none has it, of those that had it */

@@ -4,7 +4,7 @@ import type { Database, StateDir } from '../store/index.ts';
 import type { GarbageOptions, RestoreSpec, RunOptions, SnapshotRef, VmRuntime, VmSpec } from '../vm/index.ts';
 import type { Alcove, AroundRun, CallOptions, Vm } from './alcove.ts';
 import { checkLabels } from './reserved-labels.ts';
-import { runInNewVm } from './run-in-new-vm.ts';
+import { type RunSource, runInNewVm } from './run-in-new-vm.ts';
 import { VmHandle } from './vm-handle.ts';
 
 export interface EngineParts {
@@ -77,9 +77,9 @@ export class Engine implements Alcove {
     return this.#runtime.collectGarbage(options);
   }
 
-  async run(spec: VmSpec, command: RunOptions, options: CallOptions & { around?: AroundRun } = {}) {
-    checkLabels(spec.labels);
-    return runInNewVm(this.#runtime, spec, command, options);
+  async run(source: RunSource, command: RunOptions, options: CallOptions & { around?: AroundRun } = {}) {
+    checkLabels(source.labels);
+    return runInNewVm(this.#runtime, source, command, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { openFixture } from '../../test/vm/runtime-fixture.ts';
-import { destroyLeftRuns } from './run-in-new-vm.ts';
+import { openFixture } from '../../../test/vm/runtime-fixture.ts';
+import { destroyLeftRuns } from './left-runs.ts';
 
 test('the machine of a killed run that cannot be destroyed keeps nobody from working, and goes later', async () => {
   await using fixture = await openFixture();
