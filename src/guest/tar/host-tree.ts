@@ -1,10 +1,11 @@
-import { close, closeSync, constants, fstatSync, open, read, type Stats } from 'node:fs';
+import { close, closeSync, constants, type Dirent, fstatSync, open, read, type Stats } from 'node:fs';
 import { lstat, readdir, readlink } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { cancelled } from '../../errors.ts';
 import { loadAhead } from './ahead.ts';
 import { errnoOf, hostFileError } from './host-file-error.ts';
+import { kindOf, type TreeKind } from './tree-kind.ts';
 
 const openFile = promisify(open);
 const readFile = promisify(read);
@@ -70,11 +71,22 @@ export async function* treeBelow(
   }
 }
 
+/** What is below a directory but sockets, in the order of {@link treeBelow}; nothing is looked at closer. */
+export async function* listTree(
+  directory: string,
+  { select, signal }: TreeOptions = {},
+): AsyncGenerator<{ path: string; kind: TreeKind }, void, undefined> {
+  for await (const { relative, entry } of placesBelow(directory, '', select)) {
+    if (signal?.aborted) throw cancelled(`reading ${directory}`, signal);
+    if (!entry.isSocket()) yield { path: relative, kind: kindOf(entry) };
+  }
+}
+
 async function* placesBelow(
   directory: string,
   prefix: string,
   select: Select | undefined,
-): AsyncGenerator<Place, void, undefined> {
+): AsyncGenerator<Place & { entry: Dirent<Buffer> }, void, undefined> {
   const entries = await ifThere(directory, () =>
     readdir(directory, { withFileTypes: true, encoding: 'buffer' }),
   );
@@ -85,14 +97,14 @@ async function* placesBelow(
     const relative = prefix + name;
     const isDirectory = entry.isDirectory();
     if (select && !(await select({ path: relative, isDirectory, hostPath: path }))) continue;
-    yield { path, relative };
+    yield { path, relative, entry };
     if (isDirectory) yield* placesBelow(path, `${relative}/`, select);
   }
 }
 
 /** Looks at a place; `undefined` when what was there has vanished. Leaves nothing open. */
-async function lookAt(place: Place): Promise<Found | undefined> {
-  const { path } = place;
+async function lookAt({ path, relative }: Place): Promise<Found | undefined> {
+  const place = { path, relative };
   const stats = await ifThere(path, () => lstat(path));
   if (!stats) return undefined;
   if (stats.isFile()) return lookAtFile(place);

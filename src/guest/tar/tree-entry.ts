@@ -1,12 +1,13 @@
 import type { Stats } from 'node:fs';
 import { deviceMajor, deviceMinor } from './device-numbers.ts';
 import type { Found } from './host-tree.ts';
+import { kindOf, type TreeKind } from './tree-kind.ts';
 
 /** What counts of something in a tree: neither times nor owners, nor where the tree is. */
 export interface TreeEntry {
   /** Relative to the top of the tree; of a top that is no directory, its name. */
   path: string;
-  kind: 'file' | 'directory' | 'symlink' | 'fifo' | 'device';
+  kind: TreeKind;
   /** Permission bits with setuid, setgid and sticky. A symlink's are always 0o777. */
   mode: number;
   /** Of a file's bytes, as hex. */
@@ -24,13 +25,10 @@ export interface Content {
 
 /** @param content of a file */
 export function treeEntry(path: string, found: Found, content?: Content): TreeEntry {
-  const { stats } = found;
-  const mode = stats.mode & 0o7777;
-  if (content) return { path, kind: 'file', mode, ...content };
-  if (found.kind === 'symlink') return { path, kind: 'symlink', mode, target: found.target };
-  if (stats.isDirectory()) return { path, kind: 'directory', mode };
-  if (stats.isFIFO()) return { path, kind: 'fifo', mode };
-  return { path, kind: 'device', mode, target: deviceName(stats) };
+  const kind = kindOf(found.stats);
+  const target =
+    found.kind === 'symlink' ? found.target : kind === 'device' ? deviceName(found.stats) : undefined;
+  return { path, kind, mode: found.stats.mode & 0o7777, ...content, ...(target !== undefined && { target }) };
 }
 
 function deviceName(stats: Stats): string {
