@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { pipeline } from 'node:stream/promises';
+import { digestFile } from '../store/index.ts';
 
 /** `sha256:<hex>` of bytes. */
 export function digestOf(data: string | Uint8Array): string {
@@ -9,9 +8,7 @@ export function digestOf(data: string | Uint8Array): string {
 
 /** `sha256:<hex>` of a file's bytes. */
 export async function digestOfFile(path: string, signal?: AbortSignal): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, signal ? { signal } : {});
-  return `sha256:${hash.digest('hex')}`;
+  return `sha256:${(await digestFile(path, signal)).sha256}`;
 }
 
 /** The hex part of a digest: what files are named by. */

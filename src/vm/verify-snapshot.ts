@@ -1,9 +1,6 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { cancelled } from '../errors.ts';
-import { type Seal, sealHolds } from '../store/index.ts';
+import { digestFile, type Seal, sealHolds } from '../store/index.ts';
 import type { BackendCallOptions } from './backend.ts';
 import { flightOptions } from './call-options.ts';
 import { snapshotRef } from './ids.ts';
@@ -93,16 +90,9 @@ async function readFile(
 ): Promise<string> {
   const path = join(snapshot.dir, name);
   try {
-    return await digestFile(path, signal);
+    return (await digestFile(path, signal)).sha256;
   } catch (error) {
     if (signal?.aborted) throw cancelled(`checking snapshot ${snapshot.ref}`, signal);
     throw unreadable(snapshot, name, error as NodeJS.ErrnoException);
   }
-}
-
-/** SHA-256 of a file's bytes, as hex digits. */
-export async function digestFile(path: string, signal?: AbortSignal): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, signal ? { signal } : {});
-  return hash.digest('hex');
 }

@@ -1,9 +1,8 @@
 import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { storageError } from '../../store/index.ts';
+import { digestFile, storageError } from '../../store/index.ts';
 import type { MemoryAccess } from './context.ts';
 import { keepDeviceState, makeStateFile, saveDeviceState, stateFile } from './device-state.ts';
-import { digestFile } from './digest-file.ts';
 import type { Machine } from './machine.ts';
 import {
   differingFrom,

@@ -1,15 +1,13 @@
-import { createHash } from 'node:crypto';
-import { constants, createReadStream } from 'node:fs';
+import { constants } from 'node:fs';
 import { chmod, chown, copyFile, link, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { AlcoveError } from '../../errors.ts';
-import { storageError, syncPath } from '../../store/index.ts';
+import { digestFile, type FileDigest, storageError, syncPath } from '../../store/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
 import { layerFile } from './machine-args.ts';
 import { nextIndex } from './merge-disk.ts';
 import { inspectQcow2, writeEmptyQcow2 } from './qcow2.ts';
-import type { DiskRecord, FileDigest, LayerRecord } from './vm-record.ts';
+import type { DiskRecord, LayerRecord } from './vm-record.ts';
 
 /**
  * A VM's disk is a chain of qcow2 layers: a blank file system, what earlier snapshots froze, and the one layer that is written.
@@ -89,7 +87,7 @@ export async function exportLayers(
   signal?: AbortSignal,
 ): Promise<{ layers: LayerRecord[]; files: SnapshotManifest['files'] }> {
   const layers: LayerRecord[] = [];
-  const files: Record<string, { sizeBytes: number; sha256: string }> = {};
+  const files: Record<string, FileDigest> = {};
   for (const [index, layer] of disk.layers.entries()) {
     const from = join(diskDir, layer.file);
     const digest = layer.digest ?? (await sealLayer(from, signal));
@@ -103,14 +101,11 @@ export async function exportLayers(
 }
 
 /** Takes a layer from whoever wrote it, makes its bytes durable, and digests them. */
-async function sealLayer(path: string, signal?: AbortSignal): Promise<NonNullable<LayerRecord['digest']>> {
+async function sealLayer(path: string, signal?: AbortSignal): Promise<FileDigest> {
   if (process.getuid?.() === 0) await chown(path, 0, 0);
   await chmod(path, 0o444);
   await syncPath(path);
-  const { size } = await stat(path);
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, signal ? { signal } : {});
-  return { sizeBytes: size, sha256: hash.digest('hex') };
+  return digestFile(path, signal);
 }
 
 /** The layers a snapshot's manifest lists, lowest first, each looked at. @throws AlcoveError `SnapshotCorrupt` */

@@ -1,12 +1,19 @@
 import { chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AlcoveError } from '../../errors.ts';
-import { isSealed, type Seal, sealOfFile, storageError, syncPath } from '../../store/index.ts';
+import {
+  digestFile,
+  type FileDigest,
+  isSealed,
+  type Seal,
+  sealOfFile,
+  storageError,
+  syncPath,
+} from '../../store/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
 import { stateFile } from './device-state.ts';
-import { digestFile } from './digest-file.ts';
 import { linkOrCopy } from './disk-layers.ts';
-import type { FileDigest, MemoryRecord } from './vm-record.ts';
+import type { MemoryRecord } from './vm-record.ts';
 
 /** A memory layer somewhere on disk. */
 export interface KeptLayer {

@@ -3,13 +3,12 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { GuestChannel } from '../../guest/index.ts';
 import type { Clock } from '../../host/index.ts';
+import { fileDigestSchema } from '../../store/index.ts';
 import type { Spare, SpareKey, SpareRequest } from '../../vm/backend.ts';
 import type { Machine } from './machine.ts';
 import { readRunRecord } from './run-record.ts';
 import { tidy } from './sweep.ts';
 import type { MachinePlaces } from './vm-places.ts';
-
-const digestSchema = z.object({ sizeBytes: z.number().int(), sha256: z.string() });
 
 const recordSchema = z.object({
   version: z.literal(1),
@@ -18,7 +17,7 @@ const recordSchema = z.object({
   cpus: z.number().int(),
   memoryMiB: z.number().int(),
   /** What its RAM is mapped from, lowest first; the files lie beside this one. */
-  layers: z.array(digestSchema),
+  layers: z.array(fileDigestSchema),
   facts: z.record(z.string(), z.string()),
   /** Of the guest that it has set up. */
   mac: z.string().nullable(),

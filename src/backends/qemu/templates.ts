@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { SingleFlight } from '../../host/index.ts';
 import {
+  digestFile,
+  type FileDigest,
+  fileDigestSchema,
   isSealed,
   renameDurably,
   type Seal,
@@ -17,7 +20,6 @@ import type { BackendCallOptions, Keepsake, MachineShape } from '../../vm/backen
 import { ConsoleLog } from './console-log.ts';
 import type { QemuContext } from './context.ts';
 import { keepDeviceState, makeStateFile, saveDeviceState, stateFile } from './device-state.ts';
-import { digestFile } from './digest-file.ts';
 import type { Failpoint } from './failpoints.ts';
 import { attempt } from './machine-attempt.ts';
 import { machineFacts } from './machine-facts.ts';
@@ -27,16 +29,14 @@ import { MiB } from './sizes.ts';
 import { makeMachineDir } from './spawn-qemu.ts';
 import { machineIn, sweep } from './sweep.ts';
 import { machinePlaces } from './vm-places.ts';
-import type { FileDigest } from './vm-record.ts';
 
-const digestSchema = z.object({ sizeBytes: z.number().int(), sha256: z.string() });
 const manifestSchema = z.object({
   version: z.literal(1),
   facts: z.record(z.string(), z.string()),
   /** Release of the kernel, for people. */
   release: z.string(),
-  pages: digestSchema,
-  device: digestSchema,
+  pages: fileDigestSchema,
+  device: fileDigestSchema,
   seals: z.object({ pages: sealSchema, device: sealSchema }),
 });
 type TemplateManifest = z.infer<typeof manifestSchema>;

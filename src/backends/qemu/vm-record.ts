@@ -1,27 +1,25 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { AlcoveError } from '../../errors.ts';
-import { sealSchema, writeFileDurably } from '../../store/index.ts';
-
-const digestSchema = z.object({ sizeBytes: z.number().int(), sha256: z.string() });
+import { fileDigestSchema, sealSchema, writeFileDurably } from '../../store/index.ts';
 
 const layerSchema = z.object({
   /** Name in the directory of the disk. */
   file: z.string().regex(/^\d+\.qcow2$/),
   /** Known once a snapshot needed it; a layer below the top never changes again. */
-  digest: digestSchema.nullable(),
+  digest: fileDigestSchema.nullable(),
 });
 
 const memorySchema = z.object({
   /** What the machine's RAM is mapped from, lowest first; names in the directory of the memory. */
-  layers: z.array(z.object({ file: z.string().regex(/^\d+\.pages$/), digest: digestSchema })),
+  layers: z.array(z.object({ file: z.string().regex(/^\d+\.pages$/), digest: fileDigestSchema })),
   /**
    * `kept`: the next start goes on from here. `trying`: one is doing so, and can still be taken back. `used`: the machine has gone on
    * since, and the disk with it; the layers are what its RAM is mapped from.
    */
   state: z.enum(['kept', 'trying', 'used']),
   /** Of the file beside the layers that holds everything else, while it is kept. */
-  device: digestSchema.nullable(),
+  device: fileDigestSchema.nullable(),
   /** By file, of the layers and the state: as long as one holds, the file is what its digest says (`store/seal.ts`). */
   seals: z.record(z.string(), sealSchema).default({}),
   /** See `machine-facts.ts`. */
@@ -48,7 +46,6 @@ export type DiskRecord = Readonly<z.infer<typeof recordSchema>['disk']>;
 export type LayerRecord = Readonly<z.infer<typeof layerSchema>>;
 /** RAM, as it is kept. */
 export type MemoryRecord = Readonly<z.infer<typeof memorySchema>>;
-export type FileDigest = Readonly<z.infer<typeof digestSchema>>;
 /** What a VM is, beyond what the runtime gives at every call: `vm.json` in its directory. */
 export type VmRecord = Readonly<z.infer<typeof recordSchema>>;
 

@@ -1,12 +1,12 @@
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError, cancelled } from '../../errors.ts';
+import { digestFile, type FileDigest } from '../../store/index.ts';
 import type { BackendCallOptions } from '../backend.ts';
 import { snapshotRef } from '../ids.ts';
 import { type RuntimeContext, snapshotDir } from '../runtime-context.ts';
 import type { SnapshotRecord } from '../snapshot-records.ts';
 import { findSnapshot, lineOf, requireFiles } from '../snapshot-source.ts';
-import { digestFile, ensureIntact } from '../verify-snapshot.ts';
+import { ensureIntact } from '../verify-snapshot.ts';
 import type { VmBlueprint } from '../vm-records.ts';
 import { type ArchiveIndex, type MemberRole, memberName, parseIndex, rolesOf } from './archive-index.ts';
 import { zstdCompressed } from './compress.ts';
@@ -130,10 +130,10 @@ function sourceOfMember(
 async function look(
   { path, sha256: expected, changed }: MemberSource,
   signal: AbortSignal | undefined,
-): Promise<{ sizeBytes: number; sha256: string }> {
-  let found: { sizeBytes: number; sha256: string };
+): Promise<FileDigest> {
+  let found: FileDigest;
   try {
-    found = { sizeBytes: (await stat(path)).size, sha256: await digestFile(path, signal) };
+    found = await digestFile(path, signal);
   } catch (error) {
     throw signal?.aborted ? cancelled('exporting', signal) : changed(error);
   }

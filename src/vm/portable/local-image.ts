@@ -1,5 +1,5 @@
+import { digestFile } from '../../store/index.ts';
 import type { RuntimeContext } from '../runtime-context.ts';
-import { digestFile } from '../verify-snapshot.ts';
 import type { ArchiveIndex } from './archive-index.ts';
 
 /**
@@ -17,5 +17,6 @@ export async function localImage(
   const named = snapshots[0] && (await context.images.find(snapshots[0].manifest.imageDigest));
   if (!named) return undefined;
   if (snapshots.every(({ manifest }) => manifest.kind === 'disk')) return named.digest;
-  return `sha256:${await digestFile(named.rootfsPath)}` === squashfsDigest ? named.digest : undefined;
+  const { sha256 } = await digestFile(named.rootfsPath);
+  return `sha256:${sha256}` === squashfsDigest ? named.digest : undefined;
 }

@@ -18,4 +18,4 @@ export { type ListedImage, type MemoryImage, type MemoryImageRequest, MemoryImag
 export { MemoryLayer, type OpenLayers, openLayers } from './memory-layer.ts';
 export { maxMemoryLayers, mergeFrom, mergeLayers } from './merge-layers.ts';
 export { type PageRun, type PageRuns, pageBytes } from './page-run.ts';
-export { type WrittenLayer, writeMemoryLayer } from './write-memory-layer.ts';
+export { writeMemoryLayer } from './write-memory-layer.ts';

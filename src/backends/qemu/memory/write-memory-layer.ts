@@ -1,15 +1,9 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { AlcoveError, cancelled } from '../../../errors.ts';
-import { storageError } from '../../../store/index.ts';
+import { type FileDigest, storageError } from '../../../store/index.ts';
 import { encodeEnd, encodeHeader, isRamSize, type LayerRun } from './layer-format.ts';
 import { isZero, type PageRun, type PageRuns, pageBytes } from './page-run.ts';
-
-export interface WrittenLayer {
-  sizeBytes: number;
-  /** Of the whole file, hexadecimal. */
-  sha256: string;
-}
 
 /** What is gathered before it is written and digested: large enough that system calls cost nothing, small enough that the event loop does not wait (0.6 ms for the digest). */
 const stagingBytes = 1 << 20;
@@ -25,7 +19,7 @@ const stagingBytes = 1 << 20;
 export async function writeMemoryLayer(
   path: string,
   { ramBytes, pages, signal }: { ramBytes: number; pages: PageRuns; signal?: AbortSignal },
-): Promise<WrittenLayer> {
+): Promise<FileDigest> {
   if (!isRamSize(ramBytes)) throw new AlcoveError('Internal', `no machine has ${ramBytes} bytes of memory`);
   let file: FileHandle;
   try {
@@ -114,7 +108,7 @@ class LayerWriter {
     this.#staged = 0;
   }
 
-  async end(): Promise<WrittenLayer> {
+  async end(): Promise<FileDigest> {
     await this.append(encodeEnd(this.#runs, this.#dataPages));
     await this.#flush();
     await this.#file.sync();
