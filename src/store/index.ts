@@ -2,6 +2,7 @@
 export { Database } from './database.ts';
 export { digestFile, type FileDigest, fileDigestSchema } from './digest-file.ts';
 export { renameDurably, storageError, syncPath, writeFileDurably } from './durable.ts';
+export { linkOrCopy } from './link-or-copy.ts';
 export { isSealed, type Seal, sealHolds, sealOf, sealOfFile, sealSchema } from './seal.ts';
 export {
   defaultStateDir,

@@ -1,8 +1,7 @@
-import { constants } from 'node:fs';
-import { chmod, chown, copyFile, link, rm, stat } from 'node:fs/promises';
+import { chmod, chown, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError } from '../../errors.ts';
-import { digestFile, type FileDigest, storageError, syncPath } from '../../store/index.ts';
+import { digestFile, type FileDigest, linkOrCopy, storageError, syncPath } from '../../store/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
 import { layerFile } from './machine-args.ts';
 import { nextIndex } from './merge-disk.ts';
@@ -143,22 +142,5 @@ async function sizeOf(path: string): Promise<number | undefined> {
     return (await stat(path)).size;
   } catch {
     return undefined;
-  }
-}
-
-/** A second name for a file that never changes; a copy where the file system has no room for one or is another. */
-export async function linkOrCopy(from: string, to: string): Promise<void> {
-  try {
-    await link(from, to);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    if (!['EXDEV', 'EMLINK', 'EPERM', 'ENOTSUP'].includes(code)) throw storageError(to, error);
-    try {
-      await copyFile(from, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
-      await chmod(to, 0o444);
-      await syncPath(to);
-    } catch (copyError) {
-      throw storageError(to, copyError);
-    }
   }
 }
