@@ -1,7 +1,6 @@
 import { chmod, chown, link, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { storageError } from '../../store/index.ts';
-import { linkOrCopy } from './disk-layers.ts';
+import { linkOrCopy, storageError } from '../../store/index.ts';
 import { diskDevice, driveNames, driveNodes, imageDevice, imageFile, layerFile } from './machine-args.ts';
 import type { QmpConnection } from './qmp-connection.ts';
 import type { DiskRecord } from './vm-record.ts';

@@ -5,6 +5,7 @@ import {
   digestFile,
   type FileDigest,
   isSealed,
+  linkOrCopy,
   type Seal,
   sealOfFile,
   storageError,
@@ -12,7 +13,6 @@ import {
 } from '../../store/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
 import { stateFile } from './device-state.ts';
-import { linkOrCopy } from './disk-layers.ts';
 import type { MemoryRecord } from './vm-record.ts';
 
 /** A memory layer somewhere on disk. */

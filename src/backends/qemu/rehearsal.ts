@@ -2,9 +2,16 @@ import { chmod, copyFile, mkdir, mkdtemp, rm, stat, symlink, writeFile } from 'n
 import { join } from 'node:path';
 import { runTool } from '../../host/index.ts';
 import { builtAgentPath } from '../../images/index.ts';
-import { digestFile, renameDurably, type StateDir, storageError, syncPath } from '../../store/index.ts';
+import {
+  digestFile,
+  linkOrCopy,
+  renameDurably,
+  type StateDir,
+  storageError,
+  syncPath,
+} from '../../store/index.ts';
 import type { BlankDisks } from './blank-disk.ts';
-import { linkOrCopy, makeTop } from './disk-layers.ts';
+import { makeTop } from './disk-layers.ts';
 import { layerFile } from './machine-args.ts';
 import type { Drives } from './machine-drives.ts';
 import { MiB } from './sizes.ts';
