@@ -1,11 +1,13 @@
 import { Command, CommanderError } from 'commander';
 import { AlcoveError } from '../errors.ts';
 import { type Cli, createCli } from './action.ts';
+import { addCacheCommands } from './commands/cache/index.ts';
 import { addCpCommand } from './commands/cp.ts';
 import { addDoctorCommand, type Diagnose } from './commands/doctor.ts';
 import { addExecCommand } from './commands/exec.ts';
 import { addGcCommand } from './commands/gc.ts';
 import { addImageCommands } from './commands/image/index.ts';
+import { addPipelineCommands } from './commands/pipeline/index.ts';
 import { addRunCommand } from './commands/run.ts';
 import { addShellCommand } from './commands/shell.ts';
 import { addSnapshotCommands } from './commands/snapshot/index.ts';
@@ -68,6 +70,8 @@ function createProgram(cli: Cli, diagnose: Diagnose): Command {
   addVmCommands(program, cli);
   addSnapshotCommands(program, cli);
   addImageCommands(program, cli);
+  addPipelineCommands(program, cli);
+  addCacheCommands(program, cli);
   addWarmCommands(program, cli);
   addGcCommand(program, cli);
   addDoctorCommand(program, cli, diagnose);

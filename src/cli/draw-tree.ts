@@ -16,9 +16,13 @@ const lines: Branches = { more: '├─ ', last: '└─ ', past: '│  ', none:
 const ascii: Branches = { more: '|- ', last: '`- ', past: '|  ', none: '   ' };
 
 /** Lines where standard output is a terminal that has them, as the locale says; else what every reader has. */
-export function branchesFor({ env, terminal }: Pick<CliIo, 'env' | 'terminal'>): Branches {
-  const locale = env.LC_ALL || env.LC_CTYPE || env.LANG || '';
-  return terminal.isTerminal('stdout') && /utf-?8/i.test(locale) ? lines : ascii;
+export function branchesFor(io: Pick<CliIo, 'env' | 'terminal'>): Branches {
+  return io.terminal.isTerminal('stdout') && hasUnicode(io) ? lines : ascii;
+}
+
+/** Whether the locale's terminals show more than ASCII. */
+export function hasUnicode({ env }: Pick<CliIo, 'env'>): boolean {
+  return /utf-?8/i.test(env.LC_ALL || env.LC_CTYPE || env.LANG || '');
 }
 
 /** Every node below the roots, parents first, with the branches that lead to it. */

@@ -1,6 +1,8 @@
 /** The program `alcove`: {@link main} with the process it runs in. `bin/alcove.js` imports it. */
+
 import { main } from './cli.ts';
 import { exitCode } from './exit-code.ts';
+import type { Engine } from './invocation.ts';
 import { printError, toAlcoveError } from './print-error.ts';
 import { processIo } from './process-io.ts';
 import { createStyle } from './style.ts';
@@ -22,7 +24,7 @@ process.on('beforeExit', () => crash(new Error('it came to a halt before its end
 main(
   process.argv.slice(2),
   io,
-  async (options) => (await import('../engine/open.ts')).openAlcove(options),
+  async (options) => (await import('../engine/open.ts')).openAlcove(options) as Promise<Engine>,
   async (options) => (await import('../engine/diagnose-this-host.ts')).diagnoseThisHost(options),
 )
   // Standard input may still be open, and would keep the process.

@@ -4,6 +4,7 @@ import { AlcoveError, type ErrorCode, isAlcoveError } from '../errors.ts';
 import { exitCode } from './exit-code.ts';
 import type { GlobalOptions } from './global-options.ts';
 import type { CliIo } from './io.ts';
+import { printable } from './printable.ts';
 import type { Style } from './style.ts';
 
 /** Every error as one of the table: what was not thrown on purpose is `Internal`, what commander refuses `InvalidInput`. */
@@ -54,9 +55,4 @@ function usageError(error: CommanderError): AlcoveError<'InvalidInput'> {
   const field = /'([^']+)'/.exec(what)?.[1] ?? 'command line';
   const remedy = suggestion ? suggestion.replace(/\s+/g, ' ') : 'See the command with --help.';
   return new AlcoveError('InvalidInput', what, { details: { field }, remedy });
-}
-
-/** Messages quote guests and tools; what they said must not drive the terminal. Line breaks stay. */
-function printable(text: string): string {
-  return text.replace(/[^\P{Cc}\n\t]/gu, '');
 }

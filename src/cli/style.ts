@@ -7,7 +7,20 @@ export interface Style {
   good(text: string): string;
   warning(text: string): string;
   bad(text: string): string;
+  /** One of a few colours that are told apart easily, the same for the same number. */
+  hue(index: number, text: string): string;
 }
+
+const hues = [
+  'cyan',
+  'magenta',
+  'yellow',
+  'blue',
+  'green',
+  'cyanBright',
+  'magentaBright',
+  'yellowBright',
+] as const;
 
 type Format = Parameters<typeof styleText>[0];
 
@@ -20,5 +33,6 @@ export function createStyle(colours: 'on' | 'off'): Style {
     good: paint('green'),
     warning: paint('yellow'),
     bad: paint(['bold', 'red']),
+    hue: (index, text) => paint(hues[index % hues.length] ?? 'cyan')(text),
   };
 }

@@ -8,7 +8,8 @@ import { parseSize } from './parse-size.ts';
 
 /** The flags that shape a machine, of `alcove run` and `alcove vm create`. */
 export interface VmFlags {
-  image: string;
+  /** Absent: the built-in one. */
+  image?: string;
   cpus?: number;
   memory?: number;
   disk?: number;
@@ -19,6 +20,9 @@ export interface VmFlags {
   initramfs?: string;
   bootArg?: string[];
 }
+
+/** The image of whoever names none. */
+export const defaultImage = 'builtin';
 
 const mostCpus = 256;
 const group = 'Machine:';
@@ -31,7 +35,8 @@ export function addVmOptions(command: Command): Command {
 }
 
 function imageOption(): Option {
-  return new Option('--image <image>', 'reference or digest of an image').default('builtin');
+  // Without a default of its own, so that one that was asked for can be told from one that was not.
+  return new Option('--image <image>', 'reference or digest of an image').default(undefined, defaultImage);
 }
 
 /** The flags that say which machines can take one that was made ahead of need. */
@@ -69,7 +74,7 @@ export function labelOption(): Option {
 }
 
 export function vmSpecOf(flags: VmFlags): VmSpec {
-  const { image, label } = flags;
+  const { image = defaultImage, label } = flags;
   return { image, ...shapeOf(flags), ...(label !== undefined && { labels: label }) };
 }
 

@@ -1,20 +1,19 @@
 import type { Command } from 'commander';
-import { Option } from 'commander';
-import type { Alcove, Vm } from '../../engine/alcove.ts';
+import type { Vm } from '../../engine/alcove.ts';
+import { inject } from '../../executor/inject/index.ts';
 import { copyIn, copyOut, type ExecRequest } from '../../guest/index.ts';
 import { addExamples, type Cli } from '../action.ts';
-import { addCommandOptions, type CommandFlags, execRequestOf } from '../command-options.ts';
+import { cachePolicyOf } from '../cached/cache-options.ts';
+import { cachedActionOf, checkRunFlags, isCached } from '../cached/cached-action.ts';
+import { injectionsOf } from '../cached/inject-options.ts';
+import { runCached } from '../cached/run-cached.ts';
+import { execRequestOf } from '../command-options.ts';
 import { invalidFlag } from '../invalid-flag.ts';
-import type { Invocation } from '../invocation.ts';
-import { type CopyPair, parseCopyIn, parseCopyOut } from '../parse-copy.ts';
+import type { Engine, Invocation } from '../invocation.ts';
 import { runOnStreams } from '../run-on-streams.ts';
 import { runOnTerminal } from '../run-on-terminal.ts';
-import { addVmOptions, type VmFlags, vmSpecOf } from '../vm-options.ts';
-
-interface RunFlags extends VmFlags, CommandFlags {
-  copyIn?: CopyPair[];
-  copyOut?: CopyPair[];
-}
+import { addRunOptions, type RunFlags } from '../run-options.ts';
+import { defaultImage, vmSpecOf } from '../vm-options.ts';
 
 export function addRunCommand(parent: Command, cli: Cli): void {
   const command = parent
@@ -25,19 +24,7 @@ export function addRunCommand(parent: Command, cli: Cli): void {
     .usage('[options] -- COMMAND [ARGUMENT…]')
     .argument('[command...]', 'program and arguments (default: what the image runs)')
     .passThroughOptions();
-  addVmOptions(command);
-  addCommandOptions(command, cli.io);
-  const copies = [
-    new Option(
-      '--copy-in <src:dst>',
-      'copy a file or folder of this host into the VM first; may be repeated',
-    ).argParser((text, before: CopyPair[] = []) => [...before, parseCopyIn('--copy-in', text)]),
-    new Option(
-      '--copy-out <src:dst>',
-      'copy a file or folder out of the VM afterwards; may be repeated',
-    ).argParser((text, before: CopyPair[] = []) => [...before, parseCopyOut('--copy-out', text)]),
-  ];
-  for (const copy of copies) command.addOption(copy.helpGroup('Command:'));
+  addRunOptions(command, cli.io);
   command.action(cli.action(run));
   addExamples(command, [
     ['alcove run -- uname -a', 'In the built-in image; needs no network.'],
@@ -52,29 +39,58 @@ export function addRunCommand(parent: Command, cli: Cli): void {
       'alcove run --copy-in ./src:/job --copy-out /job/out:./out -w /job -- ./build.sh',
       'Copies a folder in, and what was made out.',
     ],
+    ['alcove run --from web/before -- cat /etc/hostname', 'In a copy of a machine as it was then.'],
+    ['alcove run --inject . -- ./build.sh', 'On what is in this folder, which is /work there.'],
+    [
+      'alcove run --auto-key --inject . -- ./build.sh',
+      'The same, and never twice: until something changes, what it printed is shown again.',
+    ],
+    ['alcove run --auto-key --ttl 1d --network user --secret TOKEN -- ./fetch.sh', 'At most once a day.'],
   ]);
 }
 
 async function run(invocation: Invocation, words: string[], flags: RunFlags): Promise<number> {
   if (words[0]?.startsWith('-')) throw invalidFlag('command', `"${words[0]}" is not a command`);
+  const policy = cachePolicyOf(flags);
+  checkRunFlags(flags, policy); // What is wrong is said before anything is opened.
+  if (flags.from !== undefined && words.length === 0)
+    throw invalidFlag('command', 'no command given, and a snapshot names none', 'Write one after --.');
   return invocation.withEngine(async (alcove) => {
-    const command = words.length > 0 ? words : await commandOfImage(alcove, flags.image, invocation);
-    const request = execRequestOf(command, flags);
+    const command = words.length > 0 ? words : await commandOfImage(alcove, flags, invocation);
+    if (isCached(policy)) return await runCached(alcove, cachedActionOf(command, flags), policy, invocation);
+    const request = plainRequestOf(command, flags);
     return flags.tty
       ? await runTty(alcove, request, flags, invocation)
       : await runPlain(alcove, request, flags, invocation);
   });
 }
 
+/** As in any machine; what is injected says where it runs, and secrets are variables as others are. */
+function plainRequestOf(command: readonly string[], flags: RunFlags): ExecRequest {
+  const { workdir } = injectionsOf(flags);
+  const env = { ...flags.env, ...flags.secret };
+  return execRequestOf(command, {
+    ...flags,
+    ...(workdir !== undefined && { workdir }),
+    ...(Object.keys(env).length > 0 && { env }),
+  });
+}
+
+/** What a run without a key starts from. */
+function sourceOf(flags: RunFlags): Parameters<Engine['run']>[0] {
+  const { from, label } = flags;
+  return from === undefined ? vmSpecOf(flags) : { from, ...(label !== undefined && { labels: label }) };
+}
+
 async function runPlain(
-  alcove: Alcove,
+  alcove: Engine,
   request: ExecRequest,
   flags: RunFlags,
   invocation: Invocation,
 ): Promise<number> {
   const { exitCode } = await runOnStreams(invocation, flags, (streams) =>
     alcove.run(
-      vmSpecOf(flags),
+      sourceOf(flags),
       { ...request, ...streams },
       {
         ...invocation.call,
@@ -96,7 +112,7 @@ async function runPlain(
  * not started. What counts is that the machine belongs to a run: it is gone on every way out, after `kill -9` too.
  */
 async function runTty(
-  alcove: Alcove,
+  alcove: Engine,
   request: ExecRequest,
   flags: RunFlags,
   invocation: Invocation,
@@ -108,7 +124,7 @@ async function runTty(
     throw new SessionOver(exitCode);
   };
   try {
-    return (await alcove.run(vmSpecOf(flags), request, { ...invocation.call, around: { before } })).exitCode;
+    return (await alcove.run(sourceOf(flags), request, { ...invocation.call, around: { before } })).exitCode;
   } catch (error) {
     if (error instanceof SessionOver) return error.exitCode;
     throw error;
@@ -126,6 +142,9 @@ class SessionOver extends Error {
 }
 
 async function copyAllIn(vm: Vm, flags: RunFlags, invocation: Invocation): Promise<void> {
+  for (const injection of injectionsOf(flags).inject) {
+    await inject(vm.files, injection, invocation.call);
+  }
   for (const { hostPath, guestPath } of flags.copyIn ?? []) {
     invocation.progress.step(`copying ${hostPath} in`);
     await copyIn(vm, hostPath, guestPath, { signal: invocation.signal });
@@ -140,7 +159,11 @@ async function copyAllOut(vm: Vm, flags: RunFlags, invocation: Invocation): Prom
 }
 
 /** What the image runs when nothing else is said. @throws AlcoveError `InvalidInput` when it says nothing */
-async function commandOfImage(alcove: Alcove, reference: string, invocation: Invocation): Promise<string[]> {
+async function commandOfImage(
+  alcove: Engine,
+  { image: reference = defaultImage }: RunFlags,
+  invocation: Invocation,
+): Promise<string[]> {
   const { signal, progress } = invocation;
   const { config } = await alcove.images.resolve(reference, {
     signal,

@@ -1,4 +1,5 @@
-import type { Alcove, CallOptions, OpenOptions, Vm } from '../../../src/engine/alcove.ts';
+import type { Engine } from '../../../src/cli/invocation.ts';
+import type { CallOptions, OpenOptions, Vm } from '../../../src/engine/alcove.ts';
 import { AlcoveError, cancelled } from '../../../src/errors.ts';
 import type {
   ExecExit,
@@ -17,6 +18,8 @@ import type {
   SpareInfo,
   VmInfo,
 } from '../../../src/vm/index.ts';
+
+import { FakeExecutor } from './fake-executor.ts';
 
 /** What a command in a fake guest does. It returns its exit code, or throws. */
 export type Script = (command: FakeCommand) => Promise<number>;
@@ -117,11 +120,12 @@ export class FakeAlcove {
   script: Script = async () => 0;
   /** Called with the name of each call, before it does anything; a test throws here. */
   before: (call: string, ...args: unknown[]) => void | Promise<void> = () => undefined;
+  readonly executor = new FakeExecutor((call, ...args) => this.#log(call, ...args));
   files: Partial<GuestFiles> = {};
   /** Files in the guest, for `stat`. */
   paths: string[] = [];
 
-  readonly open = async (options: OpenOptions): Promise<Alcove> => {
+  readonly open = async (options: OpenOptions): Promise<Engine> => {
     this.opened.push(options);
     await this.before('open', options);
     return this.#alcove();
@@ -132,8 +136,9 @@ export class FakeAlcove {
     await this.before(call, ...args);
   }
 
-  #alcove(): Alcove {
+  #alcove(): Engine {
     return {
+      ...this.executor.calls(),
       stateDir: '/state',
       mended: this.mended,
       create: async (spec, options) => {

@@ -1,11 +1,10 @@
-import { createReadStream } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { AlcoveError } from '../../../errors.ts';
 import type { SnapshotRef } from '../../../vm/index.ts';
 import { addExamples, type Cli } from '../../action.ts';
 import type { Invocation } from '../../invocation.ts';
+import { readHostFile } from '../../read-host-file.ts';
 import { readInput } from '../../read-input.ts';
 import { parseSnapshotRef } from '../../snapshot-ref.ts';
 
@@ -41,22 +40,11 @@ async function importFile(
   const { io, call } = invocation;
   return invocation.withEngine(async (alcove) => {
     using input = file === '-' ? readInput(io.stdin) : undefined;
-    const snapshot = await alcove.snapshots.import(input ?? readFile(resolve(file)), {
+    const snapshot = await alcove.snapshots.import(input ?? readHostFile(resolve(file)), {
       ...call,
       ...(as !== undefined && { as }),
     });
     await invocation.show(snapshot, () => snapshot.ref);
     return 0;
   });
-}
-
-async function* readFile(path: string): AsyncGenerator<Uint8Array> {
-  try {
-    yield* createReadStream(path, { highWaterMark: 256 << 10 }) as AsyncIterable<Uint8Array>;
-  } catch (error) {
-    throw new AlcoveError('HostFile', `cannot read ${path}: ${(error as Error).message}`, {
-      details: { path },
-      cause: error,
-    });
-  }
 }

@@ -3,15 +3,22 @@ import { addExamples, type Cli } from '../../action.ts';
 import { formatAge, formatBytes } from '../../human.ts';
 import { showList } from '../../show-list.ts';
 
+/** What the executor's snapshots carry. */
+const cacheLabel = 'alcove.cache';
+
 export function addSnapshotLsCommand(parent: Command, cli: Cli): void {
   const command = parent
     .command('ls')
-    .description('List snapshots, oldest first. OWN is as much of the size as nothing else uses.')
+    .description(
+      'List snapshots, oldest first, but for those of the cache: `alcove cache ls` has them. OWN is as much of the size as nothing else uses.',
+    )
     .option('--vm <id>', 'only those of this VM')
+    .option('-a, --all', 'those of the cache, too')
     .action(
-      cli.action(async (invocation, { vm }: { vm?: string }) =>
+      cli.action(async (invocation, { vm, all }: { vm?: string; all?: true }) =>
         invocation.withEngine(async (alcove) => {
-          const snapshots = await alcove.snapshots.list(vm === undefined ? {} : { vmId: vm });
+          const found = await alcove.snapshots.list(vm === undefined ? {} : { vmId: vm });
+          const snapshots = all ? found : found.filter(({ labels }) => labels[cacheLabel] === undefined);
           const now = invocation.io.clock.now();
           await showList(invocation, snapshots, {
             name: (s) => s.ref,
