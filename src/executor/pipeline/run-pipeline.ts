@@ -109,15 +109,15 @@ class PipelineRun {
   async #run(planned: PlannedStep): Promise<void> {
     const { name, parent } = planned;
     this.#events.post({ event: 'step-started', step: name });
-    const snapshot = parent === undefined ? undefined : this.#snapshots.of(parent);
-    const { outcome, held, stored } = await runStep(planned, snapshot && { snapshot }, {
+    const source = parent === undefined ? undefined : this.#snapshots.of(parent);
+    const { outcome, held } = await runStep(planned, source, {
       runner: this.#runner,
       clock: this.#clock,
       events: this.#events,
       signal: this.#stop.signal,
       blame: () => this.#blame,
     });
-    if (held) this.#snapshots.add(name, held, { stored });
+    if (held) this.#snapshots.add(name, held);
     const passed = outcome.status === 'passed' || outcome.status === 'cached';
     this.#schedule.end(name, passed ? 'passed' : 'not passed');
     this.#ended(planned, outcome);

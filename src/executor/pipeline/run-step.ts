@@ -1,9 +1,11 @@
 import { AlcoveError, errorTable, isAlcoveError } from '../../errors.ts';
 import type { Clock } from '../../host/index.ts';
-import type { ActionResult, ActionSource, OutputMark } from '../action.ts';
+import type { SnapshotRef } from '../../vm/index.ts';
+import type { ActionResult, OutputMark } from '../action.ts';
 import type { ActionRunner, HeldResult } from '../execute-options.ts';
 import type { EventWriter } from './event-writer.ts';
 import { LastLines } from './last-lines.ts';
+import { isStored } from './made-snapshots.ts';
 import { runWasCancelled, type StepOutcome } from './pipeline.ts';
 import type { PlannedStep } from './plan-pipeline.ts';
 
@@ -17,21 +19,18 @@ export interface StepContext {
   blame: () => string | undefined;
 }
 
-/** How a step has ended; `held` where its command has. */
-export interface StepEnd {
-  outcome: StepOutcome;
-  held?: HeldResult;
-  /** Whether its snapshot is in the registry. */
-  stored: boolean;
-}
-
-/** Runs a step to its end, whatever that is: it never rejects. When it resolves, nothing more is said of the step but warnings. */
+/**
+ * Runs a step to its end, whatever that is: it never rejects. When it resolves, nothing more is said of the step but warnings.
+ *
+ * @param parent what it starts from, where that is a step's
+ * @returns `held` where its command has ended
+ */
 export async function runStep(
   planned: PlannedStep,
-  source: ActionSource | undefined,
+  parent: { snapshot: SnapshotRef; stored: boolean } | undefined,
   context: StepContext,
-): Promise<StepEnd> {
-  const { name: step, policy } = planned;
+): Promise<{ outcome: StepOutcome; held?: HeldResult }> {
+  const { name: step } = planned;
   const { runner, clock, events, signal } = context;
   const startedMs = clock.monotonic();
   const last = new LastLines();
@@ -43,7 +42,10 @@ export async function runStep(
   };
   const about = () => ({ step, durationMs: clock.monotonic() - startedMs });
   try {
-    if (planned.parent !== undefined && source === undefined) throw withoutSnapshot(planned.parent);
+    if (planned.parent !== undefined && !parent) throw withoutSnapshot(planned.parent);
+    // What was to be stored may not have been, with `readOnly` or on a full disk; then nothing that starts from it can be found again.
+    const policy = parent && !parent.stored ? 'none' : planned.policy;
+    const source = parent && { snapshot: parent.snapshot };
     const held = await runner.executeHeld(planned.action(source), policy, {
       signal,
       onStdout: (line, mark) => print('stdout', line, mark),
@@ -53,11 +55,10 @@ export async function runStep(
       },
       onWarning: (message) => events.post({ event: 'warning', step, message }),
     });
-    const stored = isStored(held.result, planned);
-    return { outcome: { ...about(), ...ofResult(held.result, stored, last.lines) }, held, stored };
+    return { outcome: { ...about(), ...ofResult(held.result, last.lines) }, held };
   } catch (error) {
     const blame = signal.aborted ? context.blame() : undefined;
-    return { outcome: { ...about(), ...ofError(error, blame, last.lines) }, stored: false };
+    return { outcome: { ...about(), ...ofError(error, blame, last.lines) } };
   } finally {
     ended = true;
   }
@@ -65,12 +66,7 @@ export async function runStep(
 
 type Ending = Omit<StepOutcome, 'step' | 'durationMs'>;
 
-function isStored({ key, cached, snapshot }: ActionResult, { policy }: PlannedStep): boolean {
-  if (snapshot === undefined || key === undefined || policy === 'none') return false;
-  return cached || policy.mode !== 'readOnly';
-}
-
-function ofResult(result: ActionResult, stored: boolean, lastOutput: readonly string[]): Ending {
+function ofResult(result: ActionResult, lastOutput: readonly string[]): Ending {
   const { exitCode, cached, savedMs, key, snapshot, phases, signal } = result;
   const facts = {
     exitCode,
@@ -87,7 +83,7 @@ function ofResult(result: ActionResult, stored: boolean, lastOutput: readonly st
     status: cached ? 'cached' : 'passed',
     ...facts,
     ...(cached && savedMs !== undefined && { savedMs }),
-    ...(stored && snapshot !== undefined && { snapshot }),
+    ...(isStored(result) && snapshot !== undefined && { snapshot }),
   };
 }
 
