@@ -53,9 +53,9 @@ async function readGlob(
     dot: true,
     expandDirectories: false,
     ...(signal && { signal }),
-  }).catch((error) => {
-    throw signal?.aborted ? cancelled(`looking for ${pattern}`, signal) : error;
   });
+  // It is no error to `glob`, which gives what it has found until then.
+  if (signal?.aborted) throw cancelled(`looking for ${pattern}`, signal);
   const limiter = new Limiter(atOnce);
   const read = paths.sort().map((path) => limiter.run(() => readAll(path, base, signal)));
   // What has vanished since it was found does not count, as if it had done so before.
