@@ -26,6 +26,7 @@ import type {
   WarmSpec,
   WarmStats,
 } from '../vm/index.ts';
+import type { CachedExecution } from './cached-execution.ts';
 import type { DoctorReport } from './doctor.ts';
 import type { RunSource } from './run-in-new-vm.ts';
 
@@ -39,7 +40,7 @@ export interface CallOptions {
  * Everything Alcove can do with one state directory. Disposing lets go of it: running VMs run on, and the next engine
  * adopts them.
  */
-export interface Alcove extends AsyncDisposable {
+export interface Alcove extends AsyncDisposable, CachedExecution {
   readonly stateDir: string;
   /** What was found and mended when the engine opened; empty after a clean end. */
   readonly mended: readonly string[];

@@ -1,4 +1,7 @@
+import { availableParallelism } from 'node:os';
 import { AlcoveError } from '../errors.ts';
+import { type Executor, explainPipeline, runPipeline } from '../executor/index.ts';
+import { systemClock } from '../host/index.ts';
 import type { ImageStore } from '../images/index.ts';
 import type { Database, StateDir } from '../store/index.ts';
 import type { GarbageOptions, RestoreSpec, RunOptions, SnapshotRef, VmRuntime, VmSpec } from '../vm/index.ts';
@@ -12,6 +15,7 @@ export interface EngineParts {
   database: Database;
   images: ImageStore;
   runtime: VmRuntime;
+  executor: Executor;
   mended: readonly string[];
 }
 
@@ -22,17 +26,29 @@ export class Engine implements Alcove {
   readonly snapshots: Alcove['snapshots'];
   readonly images: Alcove['images'];
   readonly warm: Alcove['warm'];
+  readonly cache: Alcove['cache'];
+  readonly pipelines: Alcove['pipelines'];
   readonly #runtime: VmRuntime;
   readonly #parts: EngineParts;
 
   constructor(parts: EngineParts) {
-    const { stateDir, images, runtime, mended } = parts;
+    const { stateDir, images, runtime, executor, mended } = parts;
     this.#parts = parts;
     this.stateDir = stateDir.root;
     this.mended = mended;
     this.#runtime = runtime;
     this.snapshots = runtime.snapshots;
     this.warm = runtime.warm;
+    this.cache = executor.cache;
+    this.pipelines = {
+      run: (pipeline, options) =>
+        runPipeline(executor, pipeline, {
+          ...options,
+          clock: systemClock,
+          defaultConcurrency: availableParallelism(),
+        }),
+      explain: (pipeline, options) => explainPipeline(executor, pipeline, options),
+    };
     this.images = {
       add: (source, options) => images.add(source, options),
       resolve: (reference, options) => images.resolve(reference, options),
@@ -82,7 +98,16 @@ export class Engine implements Alcove {
     return runInNewVm(this.#runtime, source, command, options);
   }
 
+  execute(...args: Parameters<Alcove['execute']>) {
+    return this.#parts.executor.execute(...args);
+  }
+
+  explain(...args: Parameters<Alcove['explain']>) {
+    return this.#parts.executor.explain(...args);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#parts.executor.close();
     await this.#runtime.close();
     this.#parts.database.close();
     this.#parts.stateDir[Symbol.dispose]();

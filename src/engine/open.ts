@@ -1,8 +1,9 @@
+import { randomBytes } from 'node:crypto';
 import { MemoryBackend } from '../backends/memory/index.ts';
 import { createQemuBackend } from '../backends/qemu/index.ts';
 import { type Config, loadConfig } from '../config/index.ts';
 import { cancelled, isAlcoveError } from '../errors.ts';
-import { destroyLeftRuns } from '../executor/index.ts';
+import { type CacheLimits, type Executor, openExecutor } from '../executor/index.ts';
 import { type Clock, systemClock } from '../host/index.ts';
 import { openImageStore, openKernelStore } from '../images/index.ts';
 import { Database, defaultStateDir, openStateDir, type StateDir } from '../store/index.ts';
@@ -10,6 +11,9 @@ import { openVmRuntime, type VmBackend, type VmRuntime } from '../vm/index.ts';
 import type { Alcove, OpenOptions } from './alcove.ts';
 import { Engine } from './engine.ts';
 import { warmthOf } from './warmth.ts';
+
+/** Of every guest: other hosts are not supported. */
+const guestArchitecture = 'x86_64';
 
 /** How often a locked state directory is tried again, in ms. */
 const lockPollMs = 100;
@@ -29,6 +33,7 @@ export async function openAlcove(options: OpenOptions = {}): Promise<Alcove> {
   const stateDir = await waitForStateDir(config.state_dir ?? defaultStateDir(), options);
   let database: Database | undefined;
   let runtime: VmRuntime | undefined;
+  let executor: Executor | undefined;
   try {
     database = new Database(stateDir.databasePath);
     const images = openImageStore({ stateDir, database });
@@ -42,9 +47,20 @@ export async function openAlcove(options: OpenOptions = {}): Promise<Alcove> {
       limits: limitsOf(config),
       warm: warmthOf(config, options.warm),
     });
-    const mended = [...(await images.mend()), ...runtime.mended, ...(await destroyLeftRuns(runtime))];
-    return new Engine({ stateDir, database, images, runtime, mended });
+    const mended = [...(await images.mend()), ...runtime.mended];
+    const opened = await openExecutor({
+      runtime,
+      images,
+      database,
+      limits: cacheLimitsOf(config),
+      platform: { backend: config.backend, architecture: guestArchitecture },
+      random: randomBytes,
+    });
+    executor = opened.executor;
+    mended.push(...opened.mended);
+    return new Engine({ stateDir, database, images, runtime, executor, mended });
   } catch (error) {
+    await executor?.close();
     await runtime?.close();
     database?.close();
     stateDir[Symbol.dispose]();
@@ -66,6 +82,14 @@ function limitsOf({ limits }: Config) {
     vms: limits.max_vms,
     ...(limits.memory_mib !== undefined && { memoryMiB: limits.memory_mib }),
     ...(limits.disk_mib !== undefined && { diskMiB: limits.disk_mib }),
+  };
+}
+
+function cacheLimitsOf({ cache }: Config): CacheLimits {
+  return {
+    maxEntries: cache.max_entries,
+    maxBytes: cache.max_mib * 2 ** 20,
+    reservedBytes: cache.reserved_mib * 2 ** 20,
   };
 }
 

@@ -11,7 +11,7 @@ import type {
 import { cacheLabel, type ExecutorContext } from './context.ts';
 import { holdSnapshot } from './look-up.ts';
 import { exportCache, importCache } from './portable/index.ts';
-import type { CacheEntry } from './registry/entry.ts';
+import type { CacheEntry } from './registry/index.ts';
 import { releaseSnapshots } from './release-snapshots.ts';
 import { decodeRetained, textOf } from './run/transcript.ts';
 

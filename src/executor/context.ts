@@ -4,7 +4,7 @@ import type { Random, VmRuntime } from '../vm/index.ts';
 import type { Background } from './background.ts';
 import type { EphemeralSnapshots } from './ephemeral-snapshots.ts';
 import type { ExecuteFailpointName } from './failpoints.ts';
-import type { RegistryContract as Registry } from './registry/registry-contract.ts';
+import type { Registry } from './registry/index.ts';
 
 /** What the parts of one executor share. */
 export interface ExecutorContext {

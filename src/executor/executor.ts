@@ -22,6 +22,8 @@ interface Shared {
   /** Absent where it is not stored. */
   key?: string;
   warnings: readonly string[];
+  /** Whether one caller alone waited: that one lets go of what was made, once it holds it. */
+  isAlone: boolean;
 }
 
 /**
@@ -120,7 +122,8 @@ export class Executor implements ActionRunner {
       options.onWarning?.(message);
     };
     if (plan === 'not cached') {
-      const shared = await this.#run(action, undefined, options, this.#ending(options.signal));
+      const alone = { signal: options.signal, waiting: 1 };
+      const shared = await this.#run(action, undefined, options, alone);
       return this.#finish(shared, { beganMs, joined: false, warnings });
     }
     for (;;) {
@@ -130,17 +133,23 @@ export class Executor implements ActionRunner {
       }
       const led = { run: false };
       try {
+        const { signal } = options;
         const shared = await this.#flights.run(
           this.#flightOf(plan),
-          { ...(options.signal && { signal: options.signal }) },
+          { ...(signal && { signal }) },
           (flight) => {
             led.run = true;
             this.cache.countMiss();
-            return this.#run(action, plan, options, this.#ending(flight.signal));
+            return this.#run(action, plan, options, flight);
           },
         );
-        if (!led.run) await replay(() => shared.ran.output, options);
-        return this.#finish(shared, { beganMs, joined: !led.run, warnings });
+        if (led.run) return this.#finish(shared, { beganMs, joined: false, warnings });
+        const held = this.#finish(shared, { beganMs, joined: true, warnings });
+        await replay(() => shared.ran.output, options).catch((error) => {
+          held[Symbol.dispose]();
+          throw error;
+        });
+        return held;
       } catch (error) {
         // The one who ran it has lost it; another of those who wait takes over.
         if (led.run || options.signal?.aborted || !isLost(error)) throw error;
@@ -163,14 +172,14 @@ export class Executor implements ActionRunner {
     action: Action,
     plan: KeyedPlan | undefined,
     options: ExecuteOptions,
-    signal: AbortSignal,
+    flight: { signal: AbortSignal | undefined; readonly waiting: number },
   ): Promise<Shared> {
     const { registry, clock, ephemeral } = this.#context;
     const beganMs = clock.monotonic();
     const stores = plan !== undefined && plan.mode !== 'readOnly';
     let stored = plan;
     const ran = await runAction(this.#context, action, {
-      signal,
+      signal: this.#ending(flight.signal),
       onProgress: (step) => options.onProgress?.(step),
       outlet: new Outlet(whileWanted(options), { replayed: false }),
       labelFor: (trees) => {
@@ -187,14 +196,14 @@ export class Executor implements ActionRunner {
     const { made } = ran;
     if (!stores || !stored) {
       if (made) ephemeral.add(made.snapshot);
-      return this.#shared({ ran, warnings });
+      return this.#shared({ ran, warnings }, flight.waiting);
     }
     const { key } = stored;
     const nowMs = clock.now();
     try {
       if (!made) {
         registry.recordFailure(key, { nowMs, detail: `exit code ${ran.exit.exitCode}` });
-        return this.#shared({ ran, key, warnings });
+        return this.#shared({ ran, key, warnings }, flight.waiting);
       }
       const gone = registry.put(
         {
@@ -214,29 +223,31 @@ export class Executor implements ActionRunner {
         await releaseSnapshots(this.#context, gone);
         await this.#context.at('execute.released');
       });
-      return this.#shared({ ran, key, warnings });
+      return this.#shared({ ran, key, warnings }, flight.waiting);
     } catch (error) {
       warn(`the result could not be stored: ${(error as Error).message}`);
       if (made) ephemeral.add(made.snapshot);
-      return this.#shared({ ran, warnings });
+      return this.#shared({ ran, warnings }, flight.waiting);
     }
   }
 
   /** Everybody who waited takes a hold of their own as soon as this resolves, before anything else gets its turn. */
-  #shared(shared: Shared): Shared {
+  #shared(shared: Omit<Shared, 'isAlone'>, waiting: number): Shared {
     const { made } = shared.ran;
-    if (made) setImmediate(() => made.hold[Symbol.dispose]());
-    return shared;
+    const isAlone = waiting <= 1;
+    if (made && !isAlone) setImmediate(() => made.hold[Symbol.dispose]());
+    return { ...shared, isAlone };
   }
 
   #finish(
-    { ran, key, warnings }: Shared,
+    { ran, key, warnings, isAlone }: Shared,
     call: { beganMs: number; joined: boolean; warnings: readonly string[] },
   ): HeldResult {
     const { exit, made, output, phases } = ran;
     const { clock, ephemeral } = this.#context;
     if (made && call.joined && ephemeral.has(made.snapshot)) ephemeral.add(made.snapshot);
     const hold = made && this.cache.hold(made.snapshot);
+    if (isAlone) made?.hold[Symbol.dispose]();
     return {
       result: {
         exitCode: exit.exitCode,
@@ -316,11 +327,13 @@ function whileWanted(options: ExecuteOptions): Sink {
   };
 }
 
-/** Whether a run ended for a reason that says nothing about the action: its machine died, or its caller's callback failed. */
+/**
+ * Whether a run ended for a reason that says nothing about the action: its machine died, its caller's callback failed, or what it made was
+ * removed before everybody had it.
+ */
 function isLost(error: unknown): boolean {
-  return (
-    error instanceof SinkFailed ||
-    isAlcoveError(error, 'VmFailed') ||
-    isAlcoveError(error, 'GuestUnreachable')
+  if (error instanceof SinkFailed) return true;
+  return (['VmFailed', 'GuestUnreachable', 'SnapshotNotFound'] as const).some((code) =>
+    isAlcoveError(error, code),
   );
 }

@@ -38,7 +38,7 @@ async function whyMiss(
     return history ? { reason: 'gone', history } : { reason: 'new' };
   }
   const ageMs = clock.now() - entry.createdAtMs;
-  if (maxAgeMs !== undefined && (ageMs < 0 || ageMs >= maxAgeMs))
+  if (maxAgeMs !== undefined && (ageMs < 0 || ageMs > maxAgeMs))
     return { reason: 'expired', entry, maxAgeMs };
   if (!(await runtime.snapshots.has(entry.snapshot))) return { reason: 'snapshot gone', entry };
   return { hit: entry };

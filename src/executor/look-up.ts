@@ -2,7 +2,7 @@ import { isAlcoveError } from '../errors.ts';
 import type { SnapshotRef } from '../vm/index.ts';
 import type { ExecutorContext } from './context.ts';
 import type { KeyedPlan } from './plan.ts';
-import type { CacheEntry } from './registry/entry.ts';
+import type { CacheEntry } from './registry/index.ts';
 import { releaseSnapshots } from './release-snapshots.ts';
 
 /** An entry whose snapshot is there, and stays until the hold is disposed. */

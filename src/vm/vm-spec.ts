@@ -104,7 +104,12 @@ export interface CheckedSpec {
  */
 export function checkVmSpec(spec: VmSpec, host: HostFacts): CheckedSpec {
   const given = parse(vmSchema, spec, 'spec');
-  const { cpus, memoryMiB, diskMiB, network } = { ...defaultMachine, ...given };
+  const {
+    cpus = defaultMachine.cpus,
+    memoryMiB = defaultMachine.memoryMiB,
+    diskMiB = defaultMachine.diskMiB,
+    network = defaultMachine.network,
+  } = given;
   requireAtMost('cpus', cpus, host.cores, 'cores');
   requireAtMost('memoryMiB', memoryMiB, host.memoryMiB, 'MiB of memory');
   requireAtMost('diskMiB', diskMiB, host.diskMiB, 'MiB of disk');
