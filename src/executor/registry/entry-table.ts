@@ -92,7 +92,7 @@ export class EntryTable {
   }
 
   /** Adds an entry, as the most recently used. Returns its id, which is greater than that of any other. */
-  insert(entry: NewEntry, nowMs: number): number {
+  insert(entry: NewEntry, { nowMs, createdAtMs }: { nowMs: number; createdAtMs: number }): number {
     const { key, snapshot, parent = null, name = null, sizeBytes, durationMs } = entry;
     const { lastInsertRowid } = this.#insertEntry.run(
       key,
@@ -100,7 +100,7 @@ export class EntryTable {
       parent,
       name,
       sizeBytes,
-      nowMs,
+      createdAtMs,
       durationMs,
     );
     this.#insertUsage.run(lastInsertRowid, ++this.#lastSeq, nowMs, snapshot);

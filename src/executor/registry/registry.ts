@@ -91,10 +91,14 @@ export class Registry {
    * Stores an entry over one of the same key, makes it the most recently used, and evicts until the limits hold again: never the new
    * one, never a pinned one. Where nothing can go, the limits are exceeded.
    *
+   * @param options.createdAtMs of one that was made elsewhere @default now
    * @returns the snapshots that have no entry any more: evicted and replaced
    * @throws AlcoveError `InvalidInput` when another entry has that snapshot
    */
-  put(entry: NewEntry, { nowMs }: { nowMs: number }): SnapshotRef[] {
+  put(
+    entry: NewEntry,
+    { nowMs, createdAtMs = nowMs }: { nowMs: number; createdAtMs?: number },
+  ): SnapshotRef[] {
     const { key, snapshot } = entry;
     checkCacheKey(key);
     checkBytes('sizeBytes', entry.sizeBytes);
@@ -106,7 +110,7 @@ export class Registry {
       }
       const replaced = this.#entries.byKey(key);
       if (replaced) this.#entries.delete(replaced);
-      const id = this.#entries.insert(entry, nowMs);
+      const id = this.#entries.insert(entry, { nowMs, createdAtMs });
       this.#outputs.insert(id, entry.output);
       if (entry.inputs) this.#inputs.insert(id, entry.name, entry.inputs);
       this.#history.forget(key);
