@@ -1,6 +1,5 @@
 import type { Command } from 'commander';
 import type { Vm } from '../../engine/alcove.ts';
-import { inject } from '../../executor/inject/index.ts';
 import { copyIn, copyOut, type ExecRequest } from '../../guest/index.ts';
 import { addExamples, type Cli } from '../action.ts';
 import { cachePolicyOf } from '../cached/cache-options.ts';
@@ -142,8 +141,11 @@ class SessionOver extends Error {
 }
 
 async function copyAllIn(vm: Vm, flags: RunFlags, invocation: Invocation): Promise<void> {
-  for (const injection of injectionsOf(flags).inject) {
-    await inject(vm.files, injection, invocation.call);
+  const injections = injectionsOf(flags).inject;
+  if (injections.length > 0) {
+    // Loaded only where it is needed: help and mistakes answer at once.
+    const { inject } = await import('../../executor/inject/index.ts');
+    for (const injection of injections) await inject(vm.files, injection, invocation.call);
   }
   for (const { hostPath, guestPath } of flags.copyIn ?? []) {
     invocation.progress.step(`copying ${hostPath} in`);

@@ -32,6 +32,11 @@ export function reportLive({ io, signal, style }: Invocation): PipelineReport {
   const paint = () => {
     stopTimer?.();
     stopTimer = undefined;
+    if (stdout.writableNeedDrain) {
+      // A terminal that does not keep up gets the newest frame when it has taken the last one, not all between.
+      stopTimer = clock.timer(frameMs, paint);
+      return;
+    }
     const nowMs = clock.monotonic();
     paintedMs = nowMs;
     const frame = region.frame(liveRows(steps, size(), { style, marks, nowMs, sinceMs }), pending);
