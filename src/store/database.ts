@@ -29,7 +29,8 @@ export class Database implements Disposable {
       const db = new DatabaseSync(path);
       // As a pragma: Node has an option for it only since 22.16.
       db.exec(
-        'PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;',
+        // A checkpoint syncs two files. Every 32 MiB instead of every 4, small transactions that need no sync of their own seldom wait for one.
+        'PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA wal_autocheckpoint=8192;',
       );
       db.exec(
         'CREATE TABLE IF NOT EXISTS migrations (module TEXT PRIMARY KEY, version INTEGER NOT NULL) STRICT',
