@@ -10,6 +10,15 @@ export { checkId, generateId, idPattern, parseSnapshotRef, type Random, snapshot
 export type { StopOptions } from './lifecycle.ts';
 export type { LineageNode } from './lineage.ts';
 export { openVmRuntime, type VmRuntimeOptions } from './open-vm-runtime.ts';
+export type {
+  ExportSetOptions,
+  ImportedSnapshots,
+  ImportSetOptions,
+  Naming,
+  OfferedSnapshot,
+  SetOffer,
+  SetPart,
+} from './portable/index.ts';
 export type { VmPlaces } from './runtime-context.ts';
 export type {
   GiveUpReason,

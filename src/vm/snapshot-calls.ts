@@ -3,7 +3,15 @@ import type { BackendCallOptions } from './backend.ts';
 import type { Calls } from './calls.ts';
 import { parseSnapshotRef, snapshotRef } from './ids.ts';
 import { type LineageNode, lineage } from './lineage.ts';
-import { exportSnapshot, type ImportOptions, importSnapshot } from './portable/index.ts';
+import {
+  type ExportSetOptions,
+  exportSet,
+  exportSnapshot,
+  type ImportOptions,
+  type ImportSetOptions,
+  importSet,
+  importSnapshot,
+} from './portable/index.ts';
 import { neededBy, releaseSnapshot, removeSnapshot } from './remove-snapshot.ts';
 import { type RuntimeContext, snapshotDir } from './runtime-context.ts';
 import { snapshotFacts } from './snapshot-facts.ts';
@@ -137,5 +145,24 @@ export class SnapshotCalls {
       const given = { ...call, ...(as !== undefined && { as }) };
       return snapshotInfo(this.#context, await importSnapshot(this.#context, archive, given));
     });
+  }
+
+  /**
+   * Snapshots with all that restores need, and what the caller attaches, as the bytes of one file; what several of them have is in it
+   * once.
+   *
+   * @throws AlcoveError while iterating: as {@link export}, and `InvalidInput` for an attachment that is too large
+   */
+  exportSet(refs: readonly SnapshotRef[], options: ExportSetOptions): AsyncIterable<Uint8Array> {
+    return this.#calls.stream(options, (call) => exportSet(this.#context, refs, { ...options, ...call }));
+  }
+
+  /**
+   * Takes in what is wanted of what {@link exportSet} gave, after comparing every byte of it; all of that or nothing.
+   *
+   * @throws AlcoveError as {@link import}, and what `accept` and `inTransaction` throw
+   */
+  async importSet(archive: AsyncIterable<Uint8Array>, options: ImportSetOptions): Promise<void> {
+    return this.#calls.run(options, (call) => importSet(this.#context, archive, { ...options, ...call }));
   }
 }

@@ -1,15 +1,9 @@
 import { createHash } from 'node:crypto';
 import { isAlcoveError } from '../../errors.ts';
 import { ByteSource, readZstd } from '../../images/index.ts';
+import { type ArchiveContents, type ArchiveMember, checksumName, indexName } from './archive-contents.ts';
 import { invalidArchive } from './archive-error.ts';
-import {
-  type ArchiveIndex,
-  type ArchiveMember,
-  checksumName,
-  indexName,
-  maxIndexBytes,
-  parseIndex,
-} from './archive-index.ts';
+import { maxIndexBytes, parseIndex } from './archive-index.ts';
 import {
   checksumBytes,
   describeHeader,
@@ -34,7 +28,7 @@ export class ArchiveReader implements AsyncDisposable {
     this.#source = new ByteSource(readZstd(archive));
   }
 
-  async index(): Promise<ArchiveIndex> {
+  async contents(): Promise<ArchiveContents> {
     const header = await this.#read(tarBlockBytes, indexName);
     const sizeBytes = Number.parseInt(header.toString('latin1', 124, 135), 8);
     if (!(sizeBytes <= maxIndexBytes) || !header.equals(memberHeader(indexName, sizeBytes))) {

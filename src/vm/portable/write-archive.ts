@@ -1,31 +1,25 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type AlcoveError, cancelled } from '../../errors.ts';
-import { type ArchiveIndex, checksumName, indexName } from './archive-index.ts';
+import { cancelled } from '../../errors.ts';
+import { type ArchiveMember, checksumName, indexName } from './archive-contents.ts';
 import { endOfTar, memberHeader, paddingAfter } from './archive-tar.ts';
-
-/** Where the bytes of a member come from. */
-export interface MemberSource {
-  path: string;
-  /** What they must have, where that is known before they are read. */
-  sha256?: string;
-  /** The error of bytes that are not, or no longer, those that are asked for. */
-  changed: (cause?: unknown) => AlcoveError;
-}
+import type { MemberSource } from './member-sources.ts';
 
 export interface WriteOptions {
   signal?: AbortSignal | undefined;
   onMember?: (name: string, sizeBytes: number) => void;
 }
 
-/** The tar of an archive: its index, its members, and the checksum over both. The same snapshot gives the same bytes. */
+type Written = Pick<ArchiveMember, 'name' | 'sizeBytes' | 'sha256'> & { source: MemberSource };
+
+/** The tar of an archive: its index, its members, and the checksum over both. The same index gives the same bytes. */
 export async function* writeArchive(
-  index: ArchiveIndex,
-  sources: readonly MemberSource[],
+  index: Buffer,
+  members: readonly Written[],
   options: WriteOptions,
 ): AsyncGenerator<Buffer> {
   const whole = createHash('sha256');
-  for await (const chunk of withoutChecksum(index, sources, options)) {
+  for await (const chunk of withoutChecksum(index, members, options)) {
     whole.update(chunk);
     yield chunk;
   }
@@ -39,23 +33,18 @@ export async function* writeArchive(
 }
 
 async function* withoutChecksum(
-  index: ArchiveIndex,
-  sources: readonly MemberSource[],
+  index: Buffer,
+  members: readonly Written[],
   { signal, onMember }: WriteOptions,
 ): AsyncGenerator<Buffer> {
-  const json = Buffer.from(`${JSON.stringify(index, undefined, 2)}\n`);
-  yield Buffer.concat([memberHeader(indexName, json.length), json, paddingAfter(json.length)]);
-  for (const [position, { name, sizeBytes, sha256 }] of index.members.entries()) {
-    const source = sources[position];
-    if (!source) throw new Error(`nobody knows where ${name} is`);
+  yield Buffer.concat([memberHeader(indexName, index.length), index, paddingAfter(index.length)]);
+  for (const { name, sizeBytes, sha256, source } of members) {
     onMember?.(name, sizeBytes);
     yield memberHeader(name, sizeBytes);
     const hash = createHash('sha256');
     let read = 0;
     try {
-      for await (const chunk of createReadStream(source.path, {
-        highWaterMark: 1 << 20,
-      }) as AsyncIterable<Buffer>) {
+      for await (const chunk of contentOf(source)) {
         if (signal?.aborted) throw cancelled('exporting', signal);
         read += chunk.length;
         if (read > sizeBytes) break;
@@ -68,4 +57,14 @@ async function* withoutChecksum(
     if (read !== sizeBytes || hash.digest('hex') !== sha256) throw source.changed();
     yield paddingAfter(sizeBytes);
   }
+}
+
+async function* contentOf(source: MemberSource): AsyncGenerator<Buffer> {
+  if ('path' in source)
+    yield* createReadStream(source.path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>;
+  else yield bufferOver(source.bytes());
+}
+
+function bufferOver({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }
