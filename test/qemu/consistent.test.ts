@@ -51,13 +51,7 @@ describe('snapshots of a machine that never rests', { sequential: true }, () => 
     await runtime.create({ id: 'busy', image: 'builtin', diskMiB: 256 });
     await runtime.start('busy');
   });
-  afterAll(async () => {
-    if (!fixture) return;
-    for (const { id, status } of await runtime.list()) if (status !== 'destroyed') await runtime.destroy(id);
-    await fixture.expectNothingUnlisted(runtime);
-    await runtime.close();
-    fixture.close();
-  });
+  afterAll(() => fixture?.finish(runtime));
 
   async function take(id: string, name: string): Promise<Kept> {
     const before = readdirSync(fixture.stateDir.snapshotsDir);

@@ -35,13 +35,7 @@ describe('a full disk', { sequential: true }, () => {
   beforeEach(free);
   afterAll(async () => {
     free();
-    if (runtime) {
-      for (const { id, status } of await runtime.list())
-        if (status !== 'destroyed') await runtime.destroy(id);
-      await fixture.expectNothingUnlisted(runtime);
-      await runtime.close();
-      fixture.close();
-    }
+    await fixture?.finish(runtime);
     execFileSync('umount', [mount]);
     rmSync(work, { recursive: true });
   });

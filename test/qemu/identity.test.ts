@@ -36,13 +36,7 @@ describe('copies of one memory', { sequential: true }, () => {
     await runtime.start('source');
     await furnish(runtime, 'source');
   });
-  afterAll(async () => {
-    if (!fixture) return;
-    for (const { id, status } of await runtime.list()) if (status !== 'destroyed') await runtime.destroy(id);
-    await fixture.expectNothingUnlisted(runtime);
-    await runtime.close();
-    fixture.close();
-  });
+  afterAll(() => fixture?.finish(runtime));
 
   test('each is somebody else, and draws other numbers, whatever was reading them before', async () => {
     await runtime.spawn('source', { command: reader, detachedId: 'reader' });

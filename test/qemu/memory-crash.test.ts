@@ -140,14 +140,7 @@ describe('killed at any step', { sequential: true }, () => {
     await destroyGuests(runtime);
   });
   afterAll(async () => {
-    if (!fixture) return;
-    {
-      await using runtime = await fixture.open();
-      for (const { id, status } of await runtime.list())
-        if (status !== 'destroyed') await runtime.destroy(id);
-      await fixture.expectNothingUnlisted(runtime);
-    }
-    fixture.close();
+    if (fixture) await fixture.finish(await fixture.open());
   });
 
   test.each(templateSteps)('the engine, making a template, at %s', async (step) => {

@@ -15,6 +15,8 @@ export interface RuntimeFixture {
   open(backend?: Partial<QemuBackendOptions>, options?: Partial<VmRuntimeOptions>): Promise<VmRuntime>;
   /** Fails when there is a process, socket, control group, directory or file that nothing listed accounts for. */
   expectNothingUnlisted(runtime: VmRuntime): Promise<void>;
+  /** After the last test: destroys every VM, fails as {@link expectNothingUnlisted} does, and closes both. `undefined`: none was opened. */
+  finish(runtime: VmRuntime | undefined): Promise<void>;
   close(): void;
 }
 
@@ -23,7 +25,7 @@ export async function openRuntimeFixture(
 ): Promise<RuntimeFixture> {
   const stateDir = openStateDir({ root });
   const database = new Database(stateDir.databasePath);
-  return {
+  const fixture: RuntimeFixture = {
     stateDir,
     open: (backend = {}, options = {}) => openTestRuntime({ stateDir, database }, backend, options),
     async expectNothingUnlisted(runtime) {
@@ -46,12 +48,22 @@ export async function openRuntimeFixture(
       expect(readdirSync(stateDir.tmpDir)).toEqual([]);
       expect(database.prepare('SELECT * FROM vm_journal').all()).toEqual([]);
     },
+    async finish(runtime) {
+      if (runtime) {
+        for (const { id, status } of await runtime.list())
+          if (status !== 'destroyed') await runtime.destroy(id);
+        await fixture.expectNothingUnlisted(runtime);
+        await runtime.close();
+      }
+      fixture.close();
+    },
     close() {
       database.close();
       stateDir[Symbol.dispose]();
       rmSync(root, { recursive: true });
     },
   };
+  return fixture;
 }
 
 /** What a VM's directory may hold is what its record tells. */

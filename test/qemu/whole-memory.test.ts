@@ -17,13 +17,7 @@ describe('memory that cannot be looked into', { sequential: true }, () => {
     await runtime.start('source');
     await furnish(runtime, 'source');
   });
-  afterAll(async () => {
-    if (!fixture) return;
-    for (const { id, status } of await runtime.list()) if (status !== 'destroyed') await runtime.destroy(id);
-    await fixture.expectNothingUnlisted(runtime);
-    await runtime.close();
-    fixture.close();
-  });
+  afterAll(() => fixture?.finish(runtime));
 
   const capturesOnRecord = () =>
     readdirSync(fixture.stateDir.snapshotsDir).map(
