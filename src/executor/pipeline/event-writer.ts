@@ -25,7 +25,9 @@ export class EventWriter {
   readonly #read: RunPipelineOptions['onEvent'];
   readonly #clock: Clock;
   readonly #onFailure: () => void;
-  #waiting: Waiting[] = [];
+  readonly #waiting: Waiting[] = [];
+  /** What the reader has been handed and not taken. */
+  #handed: Waiting | undefined;
   #seq = 0;
   #state: 'idle' | 'reading' | 'closed' = 'idle';
   #failure: { error: unknown } | undefined;
@@ -91,12 +93,12 @@ export class EventWriter {
     for (;;) {
       const next = this.#waiting.shift();
       if (next === undefined) break;
+      this.#handed = next;
       if (this.#mayLeave) this.#arm();
       try {
         await this.#read?.({ seq: ++this.#seq, timeMs: next.timeMs, ...next.body } as PipelineEvent);
       } catch (error) {
         this.#failure ??= { error };
-        next.taken();
         this.#close();
         this.#onFailure();
         return;
@@ -117,6 +119,7 @@ export class EventWriter {
   #close(): void {
     this.#disarm();
     this.#state = 'closed';
+    this.#handed?.taken();
     for (const { taken } of this.#waiting.splice(0)) taken();
     this.#drained.resolve();
   }
