@@ -1,0 +1,37 @@
+import type { Pipeline } from 'alcove';
+
+/** Tests and packs table-facts. What the install depends on is a folder of its own, so a changed source file does not repeat it. */
+export default {
+  name: 'npm-package',
+  steps: {
+    install: {
+      from: { image: 'alcove-examples' },
+      limits: { memoryMiB: 512 },
+      inject: { from: 'install', to: '/package' },
+      workdir: '/package',
+      command: 'npm ci',
+    },
+    check: {
+      from: { step: 'install' },
+      inject: [
+        { from: 'lib', to: '/package/lib' },
+        { from: 'bin', to: '/package/bin' },
+      ],
+      workdir: '/package',
+      command: 'for file in lib/*.js bin/*.js; do node --check "$file" || exit 1; done',
+    },
+    test: {
+      from: { step: 'check' },
+      inject: { from: 'test', to: '/package/test' },
+      workdir: '/package',
+      command: 'node --test test/',
+      timeoutMs: 120_000,
+    },
+    pack: {
+      from: { step: 'check' },
+      after: ['test'],
+      workdir: '/package',
+      command: 'npm pack',
+    },
+  },
+} satisfies Pipeline;
