@@ -93,20 +93,15 @@ async function clearVanished(
   await clearForMirror(files, { to, tree, keeps: keepsInGuest }, call);
 }
 
-/** The error for a directory with something in it where a file was to come. */
+/** The error for a directory with something in it where no directory was to come. The guest's message has its name. */
 function inTheWay(error: unknown, { from, to }: Folder): AlcoveError<'GuestFile'> | undefined {
-  if (!isAlcoveError(error, 'GuestFile')) return undefined;
-  const { path = '', errno = '' } = error.details ?? {};
-  if (errno !== 'ENOTEMPTY' && errno !== 'EEXIST' && errno !== 'EISDIR') return undefined;
-  return new AlcoveError(
-    'GuestFile',
-    `${path} below ${to} in the guest is a directory with something in it, and no directory in ${from}`,
-    {
-      cause: error,
-      remedy: 'Remove it in the guest first, or inject with `mirror`.',
-      details: { path, errno },
-    },
-  );
+  if (!isAlcoveError(error, 'GuestFile') || error.details?.errno !== 'ENOTEMPTY') return undefined;
+  const message = `a directory in the guest has something in it and is no directory in ${from}: ${error.message}`;
+  return new AlcoveError('GuestFile', message, {
+    cause: error,
+    remedy: 'Remove it in the guest first, or inject with `mirror`.',
+    details: { path: to, errno: 'ENOTEMPTY' },
+  });
 }
 
 function treeOf({ mirror }: Injection, folder: Folder, entries: readonly TreeEntry[]): InjectedTree {
