@@ -17,7 +17,7 @@ function start() {
   if (!existsSync(main)) {
     fail(`it has not been built: ${main} is not there`, 'npm run build');
   } else if (isRecent(process.versions.node)) {
-    silenceSqliteWarning();
+    silenceExperimentalWarnings();
     import(pathToFileURL(main).href).catch((error) => {
       fail(String(error.message), 'npm run build');
     });
@@ -67,12 +67,16 @@ function isRecent(version) {
   return major > oldest[0] || (major === oldest[0] && minor >= oldest[1]);
 }
 
-/** node:sqlite warns that it is experimental, and nothing else is kept back. */
-function silenceSqliteWarning() {
+/** What is used knowingly warns that it is experimental; nothing else is kept back. */
+function silenceExperimentalWarnings() {
   const emitWarning = process.emitWarning;
   process.emitWarning = (warning, ...rest) => {
     const type = typeof rest[0] === 'object' && rest[0] !== null ? rest[0].type : rest[0];
-    if (type === 'ExperimentalWarning' && String(warning).startsWith('SQLite ')) return;
+    if (
+      type === 'ExperimentalWarning' &&
+      /^(SQLite|Type Stripping|stripTypeScriptTypes) /.test(String(warning))
+    )
+      return;
     emitWarning.call(process, warning, ...rest);
   };
 }

@@ -76,12 +76,15 @@ describe('a command line that cannot be understood exits with 2 and says how to 
     expect(io.stderr.text).toBe("alcove: unknown command 'rnu'\n  Did you mean run?\n");
   });
 
-  test.each([[[]], [['vm']], [['image']], [['snapshot']]])('%j alone shows its help', async (argv) => {
-    const { run, io } = testCli();
-    expect(await run(...argv)).toBe(2);
-    expect(io.stderr.text).toContain('Usage: alcove');
-    expect(io.stdout.text).toBe('');
-  });
+  test.each([[[]], [['vm']], [['image']], [['snapshot']], [['cache']], [['pipeline']]])(
+    '%j alone shows its help',
+    async (argv) => {
+      const { run, io } = testCli();
+      expect(await run(...argv)).toBe(2);
+      expect(io.stderr.text).toContain('Usage: alcove');
+      expect(io.stdout.text).toBe('');
+    },
+  );
 });
 
 const commands = [
@@ -109,6 +112,9 @@ const commands = [
   ].map((name) => `vm ${name}`),
   ...['ls', 'tree', 'inspect', 'verify', 'export', 'import', 'rm'].map((name) => `snapshot ${name}`),
   ...['pull', 'import', 'ls', 'inspect', 'rm'].map((name) => `image ${name}`),
+  ...['fill', 'ls', 'drop'].map((name) => `warm ${name}`),
+  ...['ls', 'inspect', 'explain', 'rm', 'gc', 'export', 'import'].map((name) => `cache ${name}`),
+  ...['run', 'explain'].map((name) => `pipeline ${name}`),
 ];
 
 test.each(commands)('alcove %s --help has a description, examples and the global options', async (name) => {
@@ -142,7 +148,7 @@ test('the help of vm snapshot says what becomes of memory', async () => {
 
 /** Parses a line as a shell would, and has the CLI go as far as opening the engine. */
 async function expectUnderstood(example: string): Promise<void> {
-  const line = /\balcove (.*?)(?: \| .*)?$/.exec(example)?.[1]?.replace(/\$\(.*\)/, 'web') ?? '';
+  const line = /\balcove (.*?)(?: (?:\||<|&&) .*)?$/.exec(example)?.[1]?.replace(/\$\(.*\)/, 'web') ?? '';
   const words = (line.match(/'[^']*'|\S+/g) ?? []).map((word) => word.replace(/^'(.*)'$/, '$1'));
   const { run, io, alcove } = testCli();
   alcove.before = (call) => {

@@ -5,8 +5,9 @@ const eraseToEnd = '\x1b[J';
 const eraseLineRest = '\x1b[K';
 
 /**
- * Rows at the lower end of a terminal that are redrawn in place, with text that scrolls above them. The cursor rests behind the
- * last row, none of which wraps. It makes the text to write, whole frames in one piece; whoever has the terminal writes it.
+ * Rows at the lower end of a terminal that are redrawn in place, with text that scrolls above them. The cursor rests on an empty line
+ * below: what the terminal echoes there (`^C`) does no harm, and terminals that do not wrap the cursor's line anew when they become
+ * narrower are as those that do. It makes the text to write, whole frames in one piece; whoever has the terminal writes it.
  */
 export class LiveRegion {
   readonly #size: () => TerminalSize;
@@ -25,7 +26,8 @@ export class LiveRegion {
     const start = this.#home() + (above !== '' || resized ? eraseToEnd : '');
     this.#drawn = rows;
     this.#drawnAt = this.#size();
-    return `${start}${above}${rows.map(({ text }) => text).join(`${eraseLineRest}\n`)}${eraseToEnd}`;
+    const list = rows.map(({ text }) => `${text}${eraseLineRest}\n`).join('');
+    return `${start}${above}${list}${eraseToEnd}`;
   }
 
   /** What to write to have nothing of it left, and `above` where it stood. */
@@ -40,7 +42,7 @@ export class LiveRegion {
     if (this.#drawn.length === 0) return '';
     const { rows, columns } = this.#size();
     const lines = this.#drawn.reduce((sum, { width }) => sum + Math.max(1, Math.ceil(width / columns)), 0);
-    const up = Math.min(lines, rows) - 1;
+    const up = Math.min(lines, rows - 1);
     return `\r${up > 0 ? `\x1b[${up}A` : ''}`;
   }
 

@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { stripTypeScriptTypes } from 'node:module';
 import { dirname, extname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AlcoveError, cancelled, isAlcoveError } from '../../errors.ts';
@@ -74,7 +76,7 @@ async function requireFile(file: string, path: string): Promise<void> {
 
 function loadFailed(file: string, path: string, error: unknown): AlcoveError<'PipelineInvalid'> {
   const message = error instanceof Error ? error.message : String(error);
-  const line = error instanceof Error ? lineIn(path, error) : undefined;
+  const line = error instanceof Error ? (lineIn(path, error) ?? lineOfMistake(path, error)) : undefined;
   return new AlcoveError('PipelineInvalid', `cannot load ${file}${line ? `:${line}` : ''}: ${message}`, {
     remedy: 'Correct the file; ALCOVE_DEBUG=1 shows where it failed.',
     cause: error,
@@ -88,6 +90,17 @@ function lineIn(path: string, { stack = '' }: Error): string | undefined {
     if (place === path || (place.startsWith('file:') && fileURLToPath(place) === path)) return line;
   }
   return undefined;
+}
+
+/** V8 keeps the place of a module's syntax error to itself, so the file is read once more by a parser that tells. */
+function lineOfMistake(path: string, error: Error): string | undefined {
+  if (!(error instanceof SyntaxError)) return undefined;
+  try {
+    stripTypeScriptTypes(readFileSync(path, 'utf8'), { sourceUrl: path });
+  } catch (found) {
+    if (found instanceof Error) return lineIn(path, found);
+  }
+  return undefined; // It is in a file that this one imports.
 }
 
 function invalid(file: string, what: string, remedy?: string): AlcoveError<'PipelineInvalid'> {

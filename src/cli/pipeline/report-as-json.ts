@@ -8,6 +8,7 @@ export function reportAsJson({ io, signal }: Invocation): PipelineReport {
     onEvent: (event) => writeStream(io.stdout, `${JSON.stringify(event)}\n`, signal),
     close: async () => undefined,
     justShown: () => false,
+    list: 'not shown',
     steps: new Map(),
   };
 }

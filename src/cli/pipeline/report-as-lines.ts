@@ -14,6 +14,7 @@ export function reportAsLines({ io, signal, style }: Invocation): PipelineReport
   const name = (step: string) => style.hue(steps.get(step)?.index ?? 0, step.padEnd(nameWidth(steps)));
   return {
     steps,
+    list: 'not shown',
     justShown: (step, lines) => shown.endWith(step, lines),
     close: async () => undefined,
     async onEvent(event) {

@@ -57,6 +57,7 @@ export function reportLive({ io, signal, style }: Invocation): PipelineReport {
 
   return {
     steps,
+    list: 'shown',
     justShown: (step, lines) => shown.endWith(step, lines),
     async close() {
       stopResizes();

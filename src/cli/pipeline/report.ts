@@ -13,6 +13,8 @@ export interface PipelineReport {
   close(): Promise<void>;
   /** Whether so many lines of a step were the last ones that were shown. */
   justShown(step: string, lines: number): boolean;
+  /** Where a list of all steps stood while they ran, it stays at the end. */
+  readonly list: 'shown' | 'not shown';
   /** As the events left them; empty where nobody keeps them. */
   readonly steps: StepStates;
 }
@@ -30,6 +32,7 @@ function silent(): PipelineReport {
     onEvent: async () => undefined,
     close: async () => undefined,
     justShown: () => false,
+    list: 'not shown',
     steps: new Map(),
   };
 }

@@ -46,20 +46,20 @@ export function nameWidth(steps: StepStates): number {
 }
 
 /**
- * The live list: a line for each step and one that counts, no wider and no higher than the terminal, with a line to spare for output.
+ * The live list: a line for each step and one that counts, no wider and no higher than the terminal: the cursor's line below it and one for output
+ * are left.
  * Where there is no room for all steps, those that run or failed come first, then those that wait.
  */
 export function liveRows(steps: StepStates, size: TerminalSize, view: RowsView & { sinceMs: number }): Row[] {
   const all = [...steps.values()];
-  // The count stands in the last line, where the terminal echoes `^C`: it must not wrap.
   const columns = Math.max(1, size.columns - 1);
-  const room = Math.max(0, size.rows - 2);
+  const room = Math.max(0, size.rows - 3);
   const shown = all.length <= room ? all : mostTelling(all, Math.max(0, room - 1));
   const width = nameWidth(steps);
   const rows = shown.map((step) => stepRow(step, steps, width, columns, view));
   if (shown.length < all.length && room > 0)
     rows.push(plainRow(`  and ${all.length - shown.length} more`, columns, view));
-  return [...rows, plainRow(countsInWords(all, view), Math.max(1, columns - 2), view)];
+  return [...rows, plainRow(countsInWords(all, view), columns, view)];
 }
 
 /** A line for each step as it is at the end. */

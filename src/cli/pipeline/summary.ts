@@ -15,12 +15,11 @@ const statuses: readonly StepStatus[] = ['passed', 'cached', 'failed', 'timed ou
  * is not what stands right above; and how it all went. With `-q` nothing of one that passed.
  */
 export function summaryOf(result: PipelineResult, report: PipelineReport, invocation: Invocation): string {
-  const { globals, io, style, width } = invocation;
-  const isQuiet = globals.verbosity === 'quiet';
-  if (isQuiet && result.status === 'passed') return '';
-  const isLive = !isQuiet && width !== undefined;
+  const { globals, io, style, width = 80 } = invocation;
+  if (globals.verbosity === 'quiet' && result.status === 'passed') return '';
   const marks = hasUnicode(io) ? unicodeMarks : asciiMarks;
-  const list = isLive ? finalRows(report.steps, width, { style, marks, nowMs: io.clock.monotonic() }) : [];
+  const view = { style, marks, nowMs: io.clock.monotonic() };
+  const list = report.list === 'shown' ? finalRows(report.steps, width, view) : [];
   const failures = result.steps
     .filter(({ status }) => status === 'failed' || status === 'timed out')
     .map((outcome) => failureInWords(outcome, report, invocation));
