@@ -9,6 +9,7 @@ import type {
   CacheStats,
 } from './cache.ts';
 import { cacheLabel, type ExecutorContext } from './context.ts';
+import { findEntry } from './find-entry.ts';
 import { holdSnapshot } from './look-up.ts';
 import { exportCache, importCache } from './portable/index.ts';
 import type { CacheEntry } from './registry/index.ts';
@@ -41,7 +42,7 @@ export class CacheCalls implements Cache {
 
   async inspect(key: string): Promise<CacheEntryDetails> {
     const { registry } = this.#context;
-    const entry = this.#find(key);
+    const entry = findEntry(registry, key);
     const inputs = registry.inputs(entry.key);
     const encoded = registry.output(entry.key);
     const output = encoded && decodeRetained(encoded);
@@ -59,7 +60,7 @@ export class CacheCalls implements Cache {
 
   async remove(keys: readonly string[]): Promise<void> {
     const { registry, clock } = this.#context;
-    const entries = keys.map((key) => this.#find(key));
+    const entries = keys.map((key) => findEntry(registry, key));
     const gone = entries.flatMap(
       ({ key, snapshot }) =>
         registry.invalidate(key, { reason: 'removed', nowMs: clock.now(), snapshot }) ?? [],
@@ -126,16 +127,5 @@ export class CacheCalls implements Cache {
     options: CacheCallOptions = {},
   ): Promise<CacheImportReport> {
     return importCache(this.#context, archive, options);
-  }
-
-  /** @throws AlcoveError `CacheEntryNotFound`, also for a prefix of several keys */
-  #find(keyOrPrefix: string): CacheEntry {
-    const { registry } = this.#context;
-    const entry = registry.peek(keyOrPrefix);
-    if (entry) return entry;
-    const [first, second] = registry.list({ prefix: keyOrPrefix, limit: 2 });
-    if (first && !second) return first;
-    const what = second ? `several keys begin with ${keyOrPrefix}` : `nothing is cached as ${keyOrPrefix}`;
-    throw new AlcoveError('CacheEntryNotFound', what, { details: { key: keyOrPrefix } });
   }
 }

@@ -24,7 +24,8 @@ export interface Cache {
   /**
    * Takes in what `export` gave, after comparing every byte of it; all of it or nothing. Of a key that is here already, what is here stays.
    *
-   * @throws AlcoveError `ArchiveInvalid`, `StateUnusable`, `Cancelled`, and what reading `archive` throws
+   * @throws AlcoveError `ArchiveInvalid`, `SnapshotIncompatible` when nothing of it can run here, `StateUnusable`, `Cancelled`, and what
+   * reading `archive` throws
    */
   import(archive: AsyncIterable<Uint8Array>, options?: CacheCallOptions): Promise<CacheImportReport>;
 }
@@ -65,4 +66,6 @@ export interface CacheImportReport {
   added: CacheEntry[];
   /** Keys that were here already. */
   kept: string[];
+  /** Keys of what cannot run here. */
+  skipped: { key: string; why: string }[];
 }

@@ -1,27 +1,27 @@
 import { AlcoveError, cancelled, isAlcoveError } from '../errors.ts';
 import { SingleFlight } from '../host/index.ts';
 import { parseSnapshotRef, type SnapshotRef } from '../vm/index.ts';
-import type { Action, ActionResult, CachePolicy, Sink } from './action.ts';
+import type { Action, ActionResult, CachePolicy } from './action.ts';
 import { CacheCalls } from './cache-calls.ts';
 import { type ExecutorContext, ephemeralLabel } from './context.ts';
 import type { ActionRunner, ExecuteOptions, HeldResult, SourceFacts } from './execute-options.ts';
 import { explainPlan } from './explain.ts';
 import type { Explanation } from './explanation.ts';
-import { storedInputs } from './keys/index.ts';
 import { type Found, lookUp } from './look-up.ts';
 import { type KeyedPlan, planFor } from './plan.ts';
 import { releaseSnapshots } from './release-snapshots.ts';
+import { resultOfHit, resultOfRun } from './results.ts';
 import { checkAction } from './run/check-action.ts';
-import { Outlet, replay, SinkFailed } from './run/outlet.ts';
+import { Outlet, replay, SinkFailed, unlessAborted } from './run/outlet.ts';
 import { type RanAction, runAction } from './run/run-action.ts';
-import { decodeRetained, encodeRetained, type Retained, textOf } from './run/transcript.ts';
+import { decodeRetained, type Retained } from './run/transcript.ts';
+import { noteFailure, storeResult } from './store-result.ts';
 
 /** A run that several callers may have waited for. */
 interface Shared {
   ran: RanAction;
   /** Absent where it is not stored. */
-  key?: string;
-  warnings: readonly string[];
+  key: string | undefined;
   /** Whether one caller alone waited: that one lets go of what was made, once it holds it. */
   isAlone: boolean;
 }
@@ -111,8 +111,7 @@ export class Executor implements ActionRunner {
   }
 
   async #execute(action: Action, policy: CachePolicy, options: ExecuteOptions): Promise<HeldResult> {
-    const { clock } = this.#context;
-    const beganMs = clock.monotonic();
+    const beganMs = this.#context.clock.monotonic();
     checkAction(action);
     if (options.signal?.aborted) throw cancelled('the action', options.signal);
     const plan = await planFor(this.#context, action, policy, options);
@@ -121,39 +120,43 @@ export class Executor implements ActionRunner {
       warnings.push(message);
       options.onWarning?.(message);
     };
+    const call: Call = { action, options, beganMs, warnings, warn };
     if (plan === 'not cached') {
-      const alone = { signal: options.signal, waiting: 1 };
-      const shared = await this.#run(action, undefined, options, alone);
-      return this.#finish(shared, { beganMs, joined: false, warnings });
+      const shared = await this.#run(call, undefined, { signal: options.signal, waiting: 1 });
+      return this.#take(shared, call, { joined: false });
     }
     for (;;) {
-      if (plan.mode !== 'refresh') {
-        const found = await lookUp(this.#context, plan, warn);
-        if (found) return this.#hit(found, options, { beganMs, warnings });
-      }
-      const led = { run: false };
-      try {
-        const { signal } = options;
-        const shared = await this.#flights.run(
-          this.#flightOf(plan),
-          { ...(signal && { signal }) },
-          (flight) => {
-            led.run = true;
-            this.cache.countMiss();
-            return this.#run(action, plan, options, flight);
-          },
-        );
-        if (led.run) return this.#finish(shared, { beganMs, joined: false, warnings });
-        const held = this.#finish(shared, { beganMs, joined: true, warnings });
-        await replay(() => shared.ran.output, options).catch((error) => {
-          held[Symbol.dispose]();
-          throw error;
-        });
-        return held;
-      } catch (error) {
-        // The one who ran it has lost it; another of those who wait takes over.
-        if (led.run || options.signal?.aborted || !isLost(error)) throw error;
-      }
+      const found = plan.mode === 'refresh' ? undefined : await lookUp(this.#context, plan, warn);
+      if (found) return this.#hit(found, call);
+      const held = await this.#runOrJoin(call, plan);
+      if (held) return held;
+    }
+  }
+
+  /** One run for all who want a key. `undefined` for a caller who joined one that was lost: it has to look again. */
+  async #runOrJoin(call: Call, plan: KeyedPlan): Promise<HeldResult | undefined> {
+    const { signal } = call.options;
+    let leads = false;
+    let shared: Shared;
+    let held: HeldResult;
+    try {
+      shared = await this.#flights.run(this.#flightOf(plan), { ...(signal && { signal }) }, (flight) => {
+        leads = true;
+        this.cache.countMiss();
+        return this.#run(call, plan, flight);
+      });
+      held = this.#take(shared, call, { joined: !leads });
+    } catch (error) {
+      if (leads || signal?.aborted || !isLost(error)) throw error;
+      return undefined;
+    }
+    if (leads) return held;
+    try {
+      await replay(() => shared.ran.output, call.options);
+      return held;
+    } catch (error) {
+      held[Symbol.dispose]();
+      throw error;
     }
   }
 
@@ -163,134 +166,65 @@ export class Executor implements ActionRunner {
     return mode === 'readOnly' && !this.#flights.has(storing) ? `run ${key}` : storing;
   }
 
-  /** A signal that fires for a caller's reason, or when the executor closes. */
-  #ending(signal: AbortSignal | undefined): AbortSignal {
-    return signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
-  }
-
   async #run(
-    action: Action,
+    { action, options, beganMs, warn }: Call,
     plan: KeyedPlan | undefined,
-    options: ExecuteOptions,
     flight: { signal: AbortSignal | undefined; readonly waiting: number },
   ): Promise<Shared> {
-    const { registry, clock, ephemeral } = this.#context;
-    const beganMs = clock.monotonic();
-    const stores = plan !== undefined && plan.mode !== 'readOnly';
-    let stored = plan;
-    const ran = await runAction(this.#context, action, {
-      signal: this.#ending(flight.signal),
+    const { clock, ephemeral } = this.#context;
+    const { signal: closing } = this.#closing;
+    let stored = plan?.mode === 'readOnly' ? undefined : plan;
+    const running = runAction(this.#context, action, {
+      signal: flight.signal ? AbortSignal.any([flight.signal, closing]) : closing,
       onProgress: (step) => options.onProgress?.(step),
-      outlet: new Outlet(whileWanted(options), { replayed: false }),
+      outlet: new Outlet(unlessAborted(options, options.signal), { replayed: false }),
       labelFor: (trees) => {
         // A file that has changed since the look-up was injected as it is now: the result is that of another key.
-        if (plan?.rekey) stored = { ...plan, ...plan.rekey(trees) };
-        return stores && stored ? stored.key : ephemeralLabel;
+        if (stored?.rekey) stored = { ...stored, ...stored.rekey(trees) };
+        return stored ? stored.key : ephemeralLabel;
       },
     });
-    const warnings: string[] = [];
-    const warn = (message: string) => {
-      warnings.push(message);
-      options.onWarning?.(message);
-    };
+    const ran = await running.catch((error) => {
+      if (stored && isAlcoveError(error, 'CommandTimedOut'))
+        noteFailure(this.#context, stored.key, 'timed out');
+      throw error;
+    });
+    const durationMs = clock.monotonic() - beganMs;
+    const key = stored && (await storeResult(this.#context, action, stored, ran, { durationMs, warn }));
     const { made } = ran;
-    if (!stores || !stored) {
-      if (made) ephemeral.add(made.snapshot);
-      return this.#shared({ ran, warnings }, flight.waiting);
-    }
-    const { key } = stored;
-    const nowMs = clock.now();
-    try {
-      if (!made) {
-        registry.recordFailure(key, { nowMs, detail: `exit code ${ran.exit.exitCode}` });
-        return this.#shared({ ran, key, warnings }, flight.waiting);
-      }
-      const gone = registry.put(
-        {
-          key,
-          snapshot: made.snapshot,
-          ...('snapshot' in action.source && { parent: action.source.snapshot }),
-          ...(action.name !== undefined && { name: action.name }),
-          sizeBytes: made.sizeBytes,
-          durationMs: clock.monotonic() - beganMs,
-          ...(stored.inputs && { inputs: storedInputs(stored.inputs, key) }),
-          output: encodeRetained(ran.output),
-        },
-        { nowMs },
-      );
-      await this.#context.at('execute.stored');
-      this.#context.background.run('remove what was evicted', async () => {
-        await releaseSnapshots(this.#context, gone);
-        await this.#context.at('execute.released');
-      });
-      return this.#shared({ ran, key, warnings }, flight.waiting);
-    } catch (error) {
-      warn(`the result could not be stored: ${(error as Error).message}`);
-      if (made) ephemeral.add(made.snapshot);
-      return this.#shared({ ran, warnings }, flight.waiting);
-    }
-  }
-
-  /** Everybody who waited takes a hold of their own as soon as this resolves, before anything else gets its turn. */
-  #shared(shared: Omit<Shared, 'isAlone'>, waiting: number): Shared {
-    const { made } = shared.ran;
-    const isAlone = waiting <= 1;
+    if (made && key === undefined) ephemeral.add(made.snapshot);
+    // Everybody who waited takes a hold of their own as soon as this resolves, before anything else gets its turn.
+    const isAlone = flight.waiting <= 1;
     if (made && !isAlone) setImmediate(() => made.hold[Symbol.dispose]());
-    return { ...shared, isAlone };
+    return { ran, key, isAlone };
   }
 
-  #finish(
-    { ran, key, warnings, isAlone }: Shared,
-    call: { beganMs: number; joined: boolean; warnings: readonly string[] },
+  /** A caller's own hold on what a run made. @throws AlcoveError `SnapshotNotFound` when it was removed already */
+  #take(
+    { ran, key, isAlone }: Shared,
+    { beganMs, warnings }: Call,
+    { joined }: { joined: boolean },
   ): HeldResult {
-    const { exit, made, output, phases } = ran;
+    const { made } = ran;
     const { clock, ephemeral } = this.#context;
-    if (made && call.joined && ephemeral.has(made.snapshot)) ephemeral.add(made.snapshot);
     const hold = made && this.cache.hold(made.snapshot);
     if (isAlone) made?.hold[Symbol.dispose]();
+    if (made && joined && ephemeral.has(made.snapshot)) ephemeral.add(made.snapshot);
     return {
-      result: {
-        exitCode: exit.exitCode,
-        ...(exit.signal !== undefined && { signal: exit.signal }),
-        ...(made && { snapshot: made.snapshot }),
-        cached: false,
-        joined: call.joined,
-        ...(key !== undefined && { key }),
-        durationMs: clock.monotonic() - call.beganMs,
-        ...outputOf(output),
-        ...(!call.joined && { phases }),
-        warnings: [...call.warnings, ...warnings],
-      },
+      result: resultOfRun(ran, { durationMs: clock.monotonic() - beganMs, warnings, key, joined }),
       [Symbol.dispose]: () => hold?.[Symbol.dispose](),
     };
   }
 
-  async #hit(
-    { entry, hold }: Found,
-    options: ExecuteOptions,
-    call: { beganMs: number; warnings: string[] },
-  ): Promise<HeldResult> {
+  async #hit({ entry, hold }: Found, { options, beganMs, warnings }: Call): Promise<HeldResult> {
     const { registry, clock } = this.#context;
     try {
       const encoded = registry.output(entry.key);
       const output = encoded ? decodeRetained(encoded) : nothing;
       await replay(() => output, options);
-      const durationMs = clock.monotonic() - call.beganMs;
-      this.cache.countHit(entry.durationMs - durationMs);
-      return {
-        result: {
-          exitCode: 0,
-          snapshot: entry.snapshot,
-          cached: true,
-          joined: false,
-          key: entry.key,
-          durationMs,
-          savedMs: Math.max(0, entry.durationMs - durationMs),
-          ...outputOf(output),
-          warnings: call.warnings,
-        },
-        [Symbol.dispose]: () => hold[Symbol.dispose](),
-      };
+      const result = resultOfHit(entry, output, { durationMs: clock.monotonic() - beganMs, warnings });
+      this.cache.countHit(result.savedMs ?? 0);
+      return { result, [Symbol.dispose]: () => hold[Symbol.dispose]() };
     } catch (error) {
       hold[Symbol.dispose]();
       throw error;
@@ -298,34 +232,16 @@ export class Executor implements ActionRunner {
   }
 }
 
+/** One call of `execute`. */
+interface Call {
+  action: Action;
+  options: ExecuteOptions;
+  beganMs: number;
+  warnings: string[];
+  warn: (message: string) => void;
+}
+
 const nothing: Retained = { head: [], tail: [], dropped: { stdout: 0, stderr: 0 } };
-
-function outputOf(output: Retained): Pick<ActionResult, 'stdout' | 'stderr' | 'truncated' | 'droppedBytes'> {
-  const droppedBytes = output.dropped.stdout + output.dropped.stderr;
-  return {
-    stdout: textOf(output, 'stdout'),
-    stderr: textOf(output, 'stderr'),
-    truncated: droppedBytes > 0,
-    droppedBytes,
-  };
-}
-
-/** A caller who has given up hears no more, though the run goes on for others. */
-function whileWanted(options: ExecuteOptions): Sink {
-  const { signal } = options;
-  const wanted = <A extends unknown[]>(callback: ((...args: A) => void | Promise<void>) | undefined) =>
-    callback && ((...args: A) => (signal?.aborted ? undefined : callback.apply(options, args)));
-  const onStdout = wanted(options.onStdout);
-  const onStderr = wanted(options.onStderr);
-  const onStdoutBytes = wanted(options.onStdoutBytes);
-  const onStderrBytes = wanted(options.onStderrBytes);
-  return {
-    ...(onStdout && { onStdout }),
-    ...(onStderr && { onStderr }),
-    ...(onStdoutBytes && { onStdoutBytes }),
-    ...(onStderrBytes && { onStderrBytes }),
-  };
-}
 
 /**
  * Whether a run ended for a reason that says nothing about the action: its machine died, its caller's callback failed, or what it made was

@@ -173,6 +173,9 @@ test('a command that times out ends with what it printed, stores nothing, and it
   });
   expect(await calls()).toEqual(['create', 'start', 'exec', 'destroy']);
   expect(await keys()).toEqual([]);
+  expect(await fixture.executor.explain(action('slow'), kept)).toMatchObject({
+    why: { reason: 'gone', history: { reason: 'failed', detail: 'timed out' } },
+  });
 });
 
 test('a call that is cancelled stores nothing, and its machine goes', async () => {

@@ -57,3 +57,20 @@ export async function replay(retained: () => Retained, sink: Sink): Promise<void
   for (const { stream, bytes } of piecesOf(retained())) await outlet.push(stream, bytes);
   await outlet.end();
 }
+
+/** A sink that hears no more once `signal` fires: a caller who has given up, of a run that goes on for others. */
+export function unlessAborted(sink: Sink, signal: AbortSignal | undefined): Sink {
+  if (!signal) return sink;
+  const wanted = <A extends unknown[]>(callback: ((...args: A) => void | Promise<void>) | undefined) =>
+    callback && ((...args: A) => (signal.aborted ? undefined : callback.apply(sink, args)));
+  const onStdout = wanted(sink.onStdout);
+  const onStderr = wanted(sink.onStderr);
+  const onStdoutBytes = wanted(sink.onStdoutBytes);
+  const onStderrBytes = wanted(sink.onStderrBytes);
+  return {
+    ...(onStdout && { onStdout }),
+    ...(onStderr && { onStderr }),
+    ...(onStdoutBytes && { onStdoutBytes }),
+    ...(onStderrBytes && { onStderrBytes }),
+  };
+}
