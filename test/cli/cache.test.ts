@@ -236,16 +236,22 @@ describe('cache export and import', () => {
 
   test('import prints what came in, and counts what was here', async () => {
     const { run, io, alcove } = testCli();
-    alcove.executor.importReport = { added: [entries[0] as (typeof entries)[0]], kept: ['a', 'b'] };
+    alcove.executor.importReport = {
+      added: [entries[0] as (typeof entries)[0]],
+      kept: ['a', 'b'],
+      skipped: [{ key: 'c', why: 'it was made on the memory backend' }],
+    };
     const file = join(folder(), 'c.alcove');
     writeFileSync(file, 'bytes');
     expect(await run('cache', 'import', file)).toBe(0);
     expect(io.stdout.text).toBe(`${build}\n`);
-    expect(io.stderr.text).toBe('2 more were here already.\n');
+    expect(io.stderr.text).toBe(
+      '2 more were here already.\nc was left out: it was made on the memory backend.\n',
+    );
     const piped = testCli();
     piped.io.stdin.end('piped');
     expect(await piped.run('cache', 'import', '-', '--json')).toBe(0);
-    expect(piped.json()).toEqual({ added: [], kept: [] });
+    expect(piped.json()).toEqual({ added: [], kept: [], skipped: [] });
     expect([...alcove.calls, ...piped.alcove.calls]).toEqual([
       ['cache.import', 'bytes'],
       ['cache.import', 'piped'],

@@ -1,22 +1,3 @@
-/** Cached results as files for elsewhere. */
-import type { CacheCallOptions, CacheImportReport } from '../cache.ts';
-import type { ExecutorContext } from '../context.ts';
-
-type Context = Pick<ExecutorContext, 'registry' | 'runtime' | 'clock' | 'random' | 'platform'>;
-
-/** See `Cache.export`. */
-export async function* exportCache(
-  _context: Context,
-  _options: CacheCallOptions & { keys?: readonly string[] },
-): AsyncGenerator<Uint8Array, void, undefined> {
-  throw new Error('to come');
-}
-
-/** See `Cache.import`. */
-export async function importCache(
-  _context: Context,
-  _archive: AsyncIterable<Uint8Array>,
-  _options: CacheCallOptions,
-): Promise<CacheImportReport> {
-  throw new Error('to come');
-}
+/** Cached results as files for elsewhere: archives of snapshots (`src/vm/portable`) to which a list of entries is attached. */
+export { exportCache } from './export-cache.ts';
+export { importCache } from './import-cache.ts';

@@ -28,7 +28,7 @@ export interface ExportSetOptions extends BackendCallOptions {
   parts?: readonly SetPart[];
 }
 
-/** Up to 64 MiB. */
+/** Up to 512 MiB. */
 export interface SetPart {
   sha256: string;
   sizeBytes: number;

@@ -24,8 +24,8 @@ import {
 export const attachmentName = 'attachment';
 /** It is held in memory. */
 export const maxAttachmentBytes = 16 << 20;
-/** A part is held in memory, one at a time. */
-export const maxPartBytes = 64 << 20;
+/** A part is held in memory, one at a time. Output of which as much is kept as can be is half of that. */
+export const maxPartBytes = 2 ** 29;
 
 /** Format version 2: a set of snapshots, each file of theirs once, under the digest of its bytes. */
 const schema = z.strictObject({

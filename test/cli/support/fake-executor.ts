@@ -50,7 +50,7 @@ export class FakeExecutor {
   details: Partial<CacheEntryDetails> = {};
   explanation: Explanation = { verdict: 'not cached' };
   gcReport: CacheGcReport = { removed: [], freedBytes: 0 };
-  importReport: CacheImportReport = { added: [], kept: [] };
+  importReport: CacheImportReport = { added: [], kept: [], skipped: [] };
   archive: string[] = ['a ', 'cache'];
   pipeline: PipelineScript = async () => pipelineResult([]);
   steps: StepExplanation[] = [];

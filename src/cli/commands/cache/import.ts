@@ -19,8 +19,11 @@ export function addCacheImportCommand(parent: Command, cli: Cli): void {
           const report = await alcove.cache.import(input ?? readHostFile(resolve(file)), call);
           progress.end();
           const { length } = report.kept;
-          if (length > 0 && globals.format === 'people' && globals.verbosity === 'normal')
-            io.stderr.write(`${length} more ${length === 1 ? 'was' : 'were'} here already.\n`);
+          if (globals.format === 'people' && globals.verbosity === 'normal') {
+            if (length > 0)
+              io.stderr.write(`${length} more ${length === 1 ? 'was' : 'were'} here already.\n`);
+            for (const { key, why } of report.skipped) io.stderr.write(`${key} was left out: ${why}.\n`);
+          }
           await invocation.show(report, () => report.added.map(({ key }) => key).join('\n'));
           return 0;
         });
