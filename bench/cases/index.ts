@@ -1,7 +1,9 @@
 /** Everything that is measured, in the order of the table. */
 import type { Case } from '../measure.ts';
 import { exec } from './exec.ts';
+import { hit, hitByCommandLine, miss } from './execute.ts';
 import { forkHundred, forkTen } from './fork.ts';
+import { injectLargeFile, injectSmallFiles } from './inject.ts';
 import { newImage } from './new-image.ts';
 import { restart } from './restart.ts';
 import { restore } from './restore.ts';
@@ -20,4 +22,9 @@ export const cases: readonly Case[] = [
   restart,
   coldStart,
   exec,
+  hit,
+  hitByCommandLine,
+  miss,
+  injectSmallFiles,
+  injectLargeFile,
 ];
