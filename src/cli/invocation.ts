@@ -1,15 +1,11 @@
 import type { Alcove, CallOptions, OpenOptions } from '../engine/alcove.ts';
-import type { CachedExecution } from '../engine/cached-execution.ts';
 import type { GlobalOptions } from './global-options.ts';
 import type { CliIo } from './io.ts';
 import { createProgress, type Progress } from './progress.ts';
 import { createStyle, type Style } from './style.ts';
 import { writeStream } from './write-stream.ts';
 
-/** What the commands work with. */
-export type Engine = Alcove & CachedExecution;
-
-export type OpenAlcove = (options: OpenOptions) => Promise<Engine>;
+export type OpenAlcove = (options: OpenOptions) => Promise<Alcove>;
 
 /** One command being run: what it was told, and how it speaks. */
 export interface Invocation {
@@ -27,7 +23,7 @@ export interface Invocation {
   /** Writes a result: `value` with `--json`, else what `people` returns; nothing when that is empty. */
   show(value: unknown, people: () => string): Promise<void>;
   /** Opens the engine, works with it, and lets go of it on every way out. `lockWaitMs` goes over the user's. */
-  withEngine<T>(work: (alcove: Engine) => Promise<T>, options?: { lockWaitMs: number }): Promise<T>;
+  withEngine<T>(work: (alcove: Alcove) => Promise<T>, options?: { lockWaitMs: number }): Promise<T>;
 }
 
 export interface InvocationOptions {
@@ -87,7 +83,7 @@ export function styleFor(
 /** Opens the engine; when another process has the state directory, says so and waits a while. */
 async function openPatiently(
   options: Pick<InvocationOptions, 'globals' | 'signal' | 'openAlcove'> & { progress: Progress },
-): Promise<Engine> {
+): Promise<Alcove> {
   const { globals, signal, openAlcove, progress } = options;
   const { stateDir, backend, lockWaitMs } = globals;
   try {

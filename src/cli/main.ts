@@ -2,7 +2,6 @@
 
 import { main } from './cli.ts';
 import { exitCode } from './exit-code.ts';
-import type { Engine } from './invocation.ts';
 import { printError, toAlcoveError } from './print-error.ts';
 import { processIo } from './process-io.ts';
 import { createStyle } from './style.ts';
@@ -24,7 +23,7 @@ process.on('beforeExit', () => crash(new Error('it came to a halt before its end
 main(
   process.argv.slice(2),
   io,
-  async (options) => (await import('../engine/open.ts')).openAlcove(options) as Promise<Engine>,
+  async (options) => (await import('../engine/open.ts')).openAlcove(options),
   async (options) => (await import('../engine/diagnose-this-host.ts')).diagnoseThisHost(options),
 )
   // Standard input may still be open, and would keep the process.

@@ -1,13 +1,14 @@
+import type { Alcove } from '../../engine/alcove.ts';
 import type { Action, ActionResult, CachePolicy } from '../../executor/index.ts';
 import { formatElapsed } from '../human.ts';
-import { type Engine, type Invocation, styleFor } from '../invocation.ts';
+import { type Invocation, styleFor } from '../invocation.ts';
 import { printable } from '../printable.ts';
 import { createCommandOutput } from './command-output.ts';
 import { shortKey } from './short-key.ts';
 
 /** Runs an action under a key, and says on standard error whether it had to. Returns the command's exit code. */
 export async function runCached(
-  alcove: Pick<Engine, 'execute'>,
+  alcove: Pick<Alcove, 'execute'>,
   action: Action,
   policy: Exclude<CachePolicy, 'none'>,
   invocation: Invocation,

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { Vm } from '../../engine/alcove.ts';
+import type { Alcove, Vm } from '../../engine/alcove.ts';
 import { copyIn, copyOut, type ExecRequest } from '../../guest/index.ts';
 import { addExamples, type Cli } from '../action.ts';
 import { cachePolicyOf } from '../cached/cache-options.ts';
@@ -8,7 +8,7 @@ import { injectionsOf } from '../cached/inject-options.ts';
 import { runCached } from '../cached/run-cached.ts';
 import { execRequestOf } from '../command-options.ts';
 import { invalidFlag } from '../invalid-flag.ts';
-import type { Engine, Invocation } from '../invocation.ts';
+import type { Invocation } from '../invocation.ts';
 import { runOnStreams } from '../run-on-streams.ts';
 import { runOnTerminal } from '../run-on-terminal.ts';
 import { addRunOptions, type RunFlags } from '../run-options.ts';
@@ -76,13 +76,13 @@ function plainRequestOf(command: readonly string[], flags: RunFlags): ExecReques
 }
 
 /** What a run without a key starts from. */
-function sourceOf(flags: RunFlags): Parameters<Engine['run']>[0] {
+function sourceOf(flags: RunFlags): Parameters<Alcove['run']>[0] {
   const { from, label } = flags;
   return from === undefined ? vmSpecOf(flags) : { from, ...(label !== undefined && { labels: label }) };
 }
 
 async function runPlain(
-  alcove: Engine,
+  alcove: Alcove,
   request: ExecRequest,
   flags: RunFlags,
   invocation: Invocation,
@@ -111,7 +111,7 @@ async function runPlain(
  * not started. What counts is that the machine belongs to a run: it is gone on every way out, after `kill -9` too.
  */
 async function runTty(
-  alcove: Engine,
+  alcove: Alcove,
   request: ExecRequest,
   flags: RunFlags,
   invocation: Invocation,
@@ -162,7 +162,7 @@ async function copyAllOut(vm: Vm, flags: RunFlags, invocation: Invocation): Prom
 
 /** What the image runs when nothing else is said. @throws AlcoveError `InvalidInput` when it says nothing */
 async function commandOfImage(
-  alcove: Engine,
+  alcove: Alcove,
   { image: reference = defaultImage }: RunFlags,
   invocation: Invocation,
 ): Promise<string[]> {

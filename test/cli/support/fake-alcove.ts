@@ -1,5 +1,4 @@
-import type { Engine } from '../../../src/cli/invocation.ts';
-import type { CallOptions, OpenOptions, Vm } from '../../../src/engine/alcove.ts';
+import type { Alcove, CallOptions, OpenOptions, Vm } from '../../../src/engine/alcove.ts';
 import { AlcoveError, cancelled } from '../../../src/errors.ts';
 import type {
   ExecExit,
@@ -125,7 +124,7 @@ export class FakeAlcove {
   /** Files in the guest, for `stat`. */
   paths: string[] = [];
 
-  readonly open = async (options: OpenOptions): Promise<Engine> => {
+  readonly open = async (options: OpenOptions): Promise<Alcove> => {
     this.opened.push(options);
     await this.before('open', options);
     return this.#alcove();
@@ -136,7 +135,7 @@ export class FakeAlcove {
     await this.before(call, ...args);
   }
 
-  #alcove(): Engine {
+  #alcove(): Alcove {
     return {
       ...this.executor.calls(),
       stateDir: '/state',

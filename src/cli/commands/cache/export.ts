@@ -1,8 +1,9 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import type { Alcove } from '../../../engine/alcove.ts';
 import { addExamples, type Cli } from '../../action.ts';
 import { invalidFlag } from '../../invalid-flag.ts';
-import type { Engine, Invocation } from '../../invocation.ts';
+import type { Invocation } from '../../invocation.ts';
 import { writeStream } from '../../write-stream.ts';
 import { writeWhole } from '../../write-whole.ts';
 
@@ -47,7 +48,7 @@ async function exportCache(invocation: Invocation, output: string, given: string
 }
 
 /** @throws AlcoveError `CacheEntryNotFound` */
-async function wholeKeys(alcove: Pick<Engine, 'cache'>, given: readonly string[]): Promise<string[]> {
+async function wholeKeys(alcove: Pick<Alcove, 'cache'>, given: readonly string[]): Promise<string[]> {
   const keys = new Set<string>();
   for (const prefix of given) keys.add((await alcove.cache.inspect(prefix)).key);
   return [...keys];

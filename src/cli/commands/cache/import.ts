@@ -1,6 +1,8 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { addExamples, type Cli } from '../../action.ts';
+import { shortKey } from '../../cached/short-key.ts';
+import { printable } from '../../printable.ts';
 import { readHostFile } from '../../read-host-file.ts';
 import { readInput } from '../../read-input.ts';
 
@@ -18,11 +20,12 @@ export function addCacheImportCommand(parent: Command, cli: Cli): void {
           using input = file === '-' ? readInput(io.stdin) : undefined;
           const report = await alcove.cache.import(input ?? readHostFile(resolve(file)), call);
           progress.end();
-          const { length } = report.kept;
-          if (globals.format === 'people' && globals.verbosity === 'normal') {
-            if (length > 0)
-              io.stderr.write(`${length} more ${length === 1 ? 'was' : 'were'} here already.\n`);
-            for (const { key, why } of report.skipped) io.stderr.write(`${key} was left out: ${why}.\n`);
+          if (globals.format === 'people') {
+            const { kept, skipped } = report;
+            if (kept.length > 0 && globals.verbosity === 'normal')
+              io.stderr.write(`${kept.length} more ${kept.length === 1 ? 'was' : 'were'} here already.\n`);
+            for (const { key, why } of skipped)
+              io.stderr.write(`${shortKey(key)} was left out: ${printable(why)}.\n`);
           }
           await invocation.show(report, () => report.added.map(({ key }) => key).join('\n'));
           return 0;
