@@ -76,3 +76,7 @@ function isSame(archive: Buffer, tar: Buffer): boolean {
     return false;
   }
 }
+
+export function nameOf({ header }: Entry): string {
+  return header.toString('latin1', 0, header.indexOf(0));
+}

@@ -57,8 +57,12 @@ export async function addImage(
 }
 
 export async function exported(runtime: VmRuntime, ref: SnapshotRef): Promise<Buffer> {
+  return bytesOf(runtime.snapshots.export(ref));
+}
+
+export async function bytesOf(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
-  for await (const chunk of runtime.snapshots.export(ref)) chunks.push(chunk);
+  for await (const chunk of stream) chunks.push(chunk);
   return Buffer.concat(chunks);
 }
 
@@ -73,10 +77,18 @@ export function everythingOf({ root, database }: RuntimeFixture): unknown {
     .filter((name) => !name.startsWith('alcove.db') && statSync(join(root, name)).isFile())
     .sort()
     .map((name) => [name, sha256Of(readFileSync(join(root, name)))]);
-  const rows = ['vms', 'snapshots', 'vm_journal', 'images'].map((table) =>
-    database.prepare(`SELECT * FROM ${table}`).all(),
-  );
+  const tables = ['vms', 'snapshots', 'vm_journal', 'images', ...cacheTables({ database })];
+  const rows = tables.map((table) => database.prepare(`SELECT * FROM ${table}`).all());
   return { files, rows };
+}
+
+/** Those of a cache, where there is one; what is counted in them besides entries is left out. */
+function cacheTables({ database }: Pick<RuntimeFixture, 'database'>): string[] {
+  return database
+    .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'cache!_%' ESCAPE '!'")
+    .all()
+    .map(({ name }) => String(name))
+    .sort();
 }
 
 export function sha256Of(data: string | Uint8Array): string {
