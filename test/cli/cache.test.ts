@@ -316,6 +316,7 @@ describe('cache explain', () => {
         verdict: 'miss',
         key,
         why: { reason: 'gone', history: { reason: 'failed', atMs: 940_000, detail: 'exit code 2' } },
+        nearest: nearest(changes),
       },
       ['miss: its last run failed 1 minute ago: exit code 2'],
     ],
@@ -408,4 +409,7 @@ test('snapshots of the cache are listed only with --all', async () => {
   expect(io.stdout.text).toBe('web/one\n');
   await run('snapshot', 'ls', '-q', '--all');
   expect(io.stdout.text).toBe('web/one\nweb/one\nrun-1/done\nrun-2/done\n');
+  alcove.snapshots.shift();
+  await run('snapshot', 'ls');
+  expect(io.stderr.text).toBe('No snapshots, but 2 of the cache: --all. Make one: alcove vm snapshot VM\n');
 });

@@ -58,6 +58,7 @@ describe('alcove pipeline run', () => {
         'compile | cc main.c',
         'compile | main.c:1: oh no',
         ...ends,
+        '',
         'compile: the command exited with 2',
         '  Read its output.',
         '',

@@ -29,7 +29,8 @@ export function explainInWords(
   const { why, nearest } = explanation;
   // What is indented by whoever shows it must fit, too.
   const inner = { ...view, width: width === undefined ? undefined : width - 4 };
-  const changes = nearest ? renderChanges(nearest.changes, inner) : [];
+  // Of a key that was run before, what is different from other keys is no reason.
+  const changes = nearest && why.reason === 'new' ? renderChanges(nearest.changes, inner) : [];
   return { verdict, reason: missInWords(why, nearest, now), changes };
 }
 

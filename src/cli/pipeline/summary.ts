@@ -24,7 +24,9 @@ export function summaryOf(result: PipelineResult, report: PipelineReport, invoca
     .filter(({ status }) => status === 'failed' || status === 'timed out')
     .map((outcome) => failureInWords(outcome, report, invocation));
   const blocks = [list.map(({ text }) => text).join('\n'), ...failures, totalInWords(result, invocation)];
-  return blocks.filter((block) => block !== '').join('\n\n');
+  const text = blocks.filter((block) => block !== '').join('\n\n');
+  const follows = globals.verbosity === 'normal' && report.list === 'not shown' && failures.length > 0;
+  return follows ? `\n${text}` : text;
 }
 
 function failureInWords(outcome: StepOutcome, report: PipelineReport, { style }: Invocation): string {

@@ -19,10 +19,11 @@ export function addSnapshotLsCommand(parent: Command, cli: Cli): void {
         invocation.withEngine(async (alcove) => {
           const found = await alcove.snapshots.list(vm === undefined ? {} : { vmId: vm });
           const snapshots = all ? found : found.filter(({ labels }) => labels[cacheLabel] === undefined);
+          const hidden = found.length - snapshots.length;
           const now = invocation.io.clock.now();
           await showList(invocation, snapshots, {
             name: (s) => s.ref,
-            empty: `No snapshots${vm ? ` of ${vm}` : ''}. Make one: alcove vm snapshot ${vm ?? 'VM'}`,
+            empty: `No snapshots${vm ? ` of ${vm}` : ''}${hidden > 0 ? `, but ${hidden} of the cache: --all` : ''}. Make one: alcove vm snapshot ${vm ?? 'VM'}`,
             columns: [
               { title: 'SNAPSHOT', value: (s) => s.ref },
               { title: 'KIND', value: (s) => s.kind },
