@@ -5,6 +5,7 @@
 // younger than Node 14.
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import * as nodeModule from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const oldest = [22, 15];
@@ -13,11 +14,12 @@ const failed = 125;
 start();
 
 function start() {
-  const main = here('../dist/cli/main.js');
+  const main = here('../dist/bundle/main.js');
   if (!existsSync(main)) {
     fail(`it has not been built: ${main} is not there`, 'npm run build');
   } else if (isRecent(process.versions.node)) {
     silenceExperimentalWarnings();
+    keepCompiledCode();
     import(pathToFileURL(main).href).catch((error) => {
       fail(String(error.message), 'npm run build');
     });
@@ -79,6 +81,13 @@ function silenceExperimentalWarnings() {
       return;
     emitWarning.call(process, warning, ...rest);
   };
+}
+
+/** Compiled code is kept between runs: the next one starts some 50 ms sooner. Where it cannot be kept, nothing is lost. */
+function keepCompiledCode() {
+  const { XDG_CACHE_HOME, HOME } = process.env;
+  const cache = XDG_CACHE_HOME || (HOME && `${HOME}/.cache`);
+  if (cache && nodeModule.enableCompileCache) nodeModule.enableCompileCache(`${cache}/alcove`);
 }
 
 function here(path) {

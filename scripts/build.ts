@@ -1,8 +1,9 @@
 /** Builds `dist/`: the JavaScript of `src/` and the static guest agent of `agent/`. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, renameSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
 import { findRust, setUp } from './setup.ts';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -42,6 +43,30 @@ export function build(): void {
   chmodSync(`${built}.new`, 0o755);
   renameSync(`${built}.new`, built);
   run(join(root, 'node_modules/.bin/tsc'), ['-p', 'tsconfig.build.json']);
+  bundleCli();
+}
+
+/** The CLI in a few files: finding and reading hundreds of modules would take most of the time of a short command. */
+function bundleCli(): void {
+  const outdir = join(root, 'dist/bundle');
+  rmSync(outdir, { recursive: true, force: true });
+  buildSync({
+    entryPoints: [join(root, 'src/cli/main.ts')],
+    outdir,
+    bundle: true,
+    splitting: true, // What a command does not need is not read.
+    platform: 'node',
+    format: 'esm',
+    target: 'node22.15',
+    minifySyntax: true,
+    minifyWhitespace: true,
+    legalComments: 'external',
+    // Dependencies that are CommonJS ask for Node's own modules with `require`.
+    banner: {
+      js: "import { createRequire as alcoveCreateRequire } from 'node:module'; const require = alcoveCreateRequire(import.meta.url);",
+    },
+    logLevel: 'warning',
+  });
 }
 
 if (import.meta.main) build();

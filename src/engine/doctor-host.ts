@@ -1,8 +1,7 @@
 import { constants } from 'node:fs';
 import { access, readdir, stat, statfs } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import { isAlcoveError } from '../errors.ts';
-import { runTool } from '../host/index.ts';
+import { packagePath, runTool } from '../host/index.ts';
 
 /** What `alcove doctor` looks at of the host; a test gives it another one. */
 export interface DoctorHost {
@@ -26,7 +25,7 @@ export function systemDoctorHost(signal?: AbortSignal): DoctorHost {
   return {
     nodeVersion: process.versions.node,
     uid: process.getuid?.() ?? 0,
-    agentPath: fileURLToPath(new URL('../../dist/agent/alcove-agent', import.meta.url)),
+    agentPath: packagePath('dist/agent/alcove-agent'),
     toolVersion: (tool, args) => toolVersion(tool, args, signal),
     exists: (path) => succeeds(access(path)),
     canWrite: (path) => succeeds(access(path, constants.W_OK | constants.X_OK)),

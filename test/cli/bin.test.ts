@@ -14,8 +14,8 @@ function clone(parts: { main?: string; bundledNode?: { version: string; script: 
   copyFileSync(launcher, join(root, 'bin/alcove.js'));
   writeFileSync(join(root, 'package.json'), '{"type":"module"}');
   if (parts.main !== undefined) {
-    mkdirSync(join(root, 'dist/cli'), { recursive: true });
-    writeFileSync(join(root, 'dist/cli/main.js'), parts.main);
+    mkdirSync(join(root, 'dist/bundle'), { recursive: true });
+    writeFileSync(join(root, 'dist/bundle/main.js'), parts.main);
   }
   if (parts.bundledNode) {
     const { version, script } = parts.bundledNode;

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { packagePath } from '../../host/index.ts';
 import { addExamples, type Cli } from '../action.ts';
 
 /** Alcove's version, as its package says. */
 export function version(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  const text = readFileSync(packagePath('package.json'), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }
 

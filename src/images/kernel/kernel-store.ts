@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { AlcoveError, cancelled, isAlcoveError } from '../../errors.ts';
-import { type Clock, type FlightContext, SingleFlight, systemClock } from '../../host/index.ts';
+import { type Clock, type FlightContext, packagePath, SingleFlight, systemClock } from '../../host/index.ts';
 import { type StateDir, storageError } from '../../store/index.ts';
 import { digestOf, digestOfFile } from '../digest.ts';
 import type { GuestKernel, KernelRequest, KernelStore } from '../guest-kernel.ts';
@@ -23,8 +22,8 @@ export interface KernelStoreOptions {
   clock?: Clock;
 }
 
-/** Where `npm run build` puts the agent; the same from `src/` and from `dist/`. */
-export const builtAgentPath = fileURLToPath(new URL('../../../dist/agent/alcove-agent', import.meta.url));
+/** Where `npm run build` puts the agent. */
+export const builtAgentPath = packagePath('dist/agent/alcove-agent');
 
 /** The kernels below a state directory, and the initramfs made for each of them. */
 export function openKernelStore(options: KernelStoreOptions): KernelStore {
