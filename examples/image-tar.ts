@@ -72,7 +72,7 @@ async function addNpm(added: string, work: string): Promise<void> {
   mkdirSync(modules, { recursive: true });
   mkdirSync(join(added, 'usr/bin'));
   const { stdout } = await runTool('npm', ['pack', '--silent', '--pack-destination', work, npm], {
-    env: process.env, // Which registry, and the way to it.
+    env: { ...process.env, TMPDIR: work }, // The user's, for which registry and the way to it.
   });
   await runTool('tar', ['-C', modules, '--strip-components=1', '-xf', join(work, stdout.trim())]);
   chmodSync(join(modules, 'bin/npm-cli.js'), 0o755);
