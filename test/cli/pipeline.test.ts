@@ -160,7 +160,13 @@ describe('alcove pipeline run', () => {
     ['SIGINT', 130, ['--json']],
   ] as const)('%s cancels it, exits with %i and says how far it came (%j)', async (signal, code, flags) => {
     const { run, io, alcove } = testCli();
-    const cancelled = pipelineResult([{ step: 'a', status: 'cancelled', durationMs: 100 }], {
+    const outcome: StepOutcome = {
+      step: 'b',
+      status: 'skipped',
+      durationMs: 0,
+      because: 'the run was cancelled',
+    };
+    const cancelled = pipelineResult([{ step: 'a', status: 'cancelled', durationMs: 100 }, outcome], {
       status: 'cancelled',
       exitCode: 130,
     });
@@ -168,12 +174,15 @@ describe('alcove pipeline run', () => {
       await emit({ event: 'step-started', step: 'a' });
       io.signal(signal);
       expect(options.signal?.aborted).toBe(true);
+      await emit({ event: 'step-ended', outcome });
       await emit({ event: 'pipeline-ended', result: cancelled });
       return cancelled;
     };
     expect(await run('pipeline', 'run', ...flags, pipelineFile())).toBe(code);
     expect(io.stdout.text).toContain(
-      flags.length > 0 ? '"pipeline-ended"' : 'cancelled in 5.0 s: 1 cancelled\n',
+      flags.length > 0
+        ? '"pipeline-ended"'
+        : 'b skipped because the run was cancelled\ncancelled in 5.0 s: 1 cancelled, 1 skipped\n',
     );
     expect(alcove.closed).toBe(1);
   });

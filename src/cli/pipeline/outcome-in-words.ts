@@ -17,8 +17,15 @@ export function outcomeInWords({ status, durationMs, savedMs, because, ...outcom
     case 'cancelled':
       return durationMs > 0 ? `cancelled after ${time}` : 'cancelled';
     case 'skipped':
-      return because === undefined ? 'skipped' : `skipped because of ${because}`;
+      return because === undefined
+        ? 'skipped'
+        : `skipped ${isName(because) ? 'because of' : 'because'} ${because}`;
   }
+}
+
+/** A step to blame, not a reason in words. */
+function isName(because: string): boolean {
+  return !because.includes(' ');
 }
 
 function reasonOf({ exitCode, error }: Pick<StepOutcome, 'exitCode' | 'error'>): string {

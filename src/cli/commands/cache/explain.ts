@@ -20,7 +20,7 @@ export function addCacheExplainCommand(parent: Command, cli: Cli): void {
   addRunOptions(command, cli.io);
   command.option('--all-changes', 'each input that changed, however many').action(cli.action(explain));
   addExamples(command, [
-    ['alcove cache explain --auto-key --inject . -- ./build.sh', 'Which file changed since the last build?'],
+    ['alcove cache explain --auto-key --inject . -- sh build.sh', 'Which file changed since the last build?'],
     ['alcove cache explain --cache nightly --ttl 1d -- ./fetch.sh', 'Is it still fresh?'],
   ]);
 }
