@@ -5,6 +5,7 @@ import { hit, hitByCommandLine, miss } from './execute.ts';
 import { forkHundred, forkTen } from './fork.ts';
 import { injectLargeFile, injectSmallFiles } from './inject.ts';
 import { newImage } from './new-image.ts';
+import { cachedPipeline, examplePipelines } from './pipeline.ts';
 import { restart } from './restart.ts';
 import { restore } from './restore.ts';
 import { snapshot } from './snapshot.ts';
@@ -27,4 +28,6 @@ export const cases: readonly Case[] = [
   miss,
   injectSmallFiles,
   injectLargeFile,
+  cachedPipeline,
+  examplePipelines,
 ];

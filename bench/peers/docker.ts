@@ -61,6 +61,29 @@ export class Docker implements AsyncDisposable {
     return `${this.#mark}:${tag}`;
   }
 
+  /**
+   * `docker build` of a folder by the classic builder, with no network; resolves with what it printed.
+   *
+   * @param dockerfile its path; may lie elsewhere
+   * @param cache `ignore` runs every step
+   */
+  async build(
+    folder: string,
+    dockerfile: string,
+    tag: string,
+    cache: 'use' | 'ignore' = 'use',
+  ): Promise<string> {
+    const all = ['--network=none', '--force-rm', `--file=${dockerfile}`, `--tag=${this.#mark}:${tag}`];
+    const { stdout } = await execute(
+      'docker',
+      ['build', ...all, ...(cache === 'ignore' ? ['--no-cache'] : []), folder],
+      {
+        env: { ...process.env, DOCKER_BUILDKIT: '0' },
+      },
+    );
+    return stdout;
+  }
+
   async removeContainers(...containers: readonly string[]): Promise<void> {
     await this.do('rm', '--force', ...containers);
   }
