@@ -19,13 +19,13 @@ export interface Contender {
   run(): Promise<Readings>;
 }
 
-/** One sample or several, by figure; times in ms, memory and disk in MiB. */
+/** One sample or several, by figure, each in the unit of its row. */
 export type Readings = Readonly<Record<string, number | readonly number[]>>;
 
 /** One of our figures beside those of others. */
 export interface Row {
   title: string;
-  unit: 'ms' | 'MiB';
+  unit: 'ms' | 'µs' | 'MiB';
   ours: Entry;
   /** For scale, or with a goal. */
   peers?: readonly (Entry & Goal)[];

@@ -1,5 +1,6 @@
 /** Everything that is measured, in the order of the table. */
 import type { Case } from '../measure.ts';
+import { cacheRegistry } from './cache-registry.ts';
 import { exec } from './exec.ts';
 import { hit, hitByCommandLine, miss } from './execute.ts';
 import { forkHundred, forkTen } from './fork.ts';
@@ -26,6 +27,7 @@ export const cases: readonly Case[] = [
   hit,
   hitByCommandLine,
   miss,
+  cacheRegistry,
   injectSmallFiles,
   injectLargeFile,
   cachedPipeline,
