@@ -22,8 +22,6 @@ interface Shared {
   ran: RanAction;
   /** Absent where it is not stored. */
   key: string | undefined;
-  /** Whether one caller alone waited: that one lets go of what was made, once it holds it. */
-  isAlone: boolean;
 }
 
 /**
@@ -94,7 +92,8 @@ export class Executor implements ActionRunner {
         details: { ref: snapshot, key: entry.key },
       });
     }
-    if (ephemeral.drop(snapshot)) await runtime.snapshots.remove(snapshot);
+    // Let go of, not removed: a machine that started from it may still be on its way out, in the background.
+    if (ephemeral.drop(snapshot)) await runtime.snapshots.release(snapshot);
   }
 
   /** Resolves when nothing is under way that callers do not wait for: destroying machines, removing what was evicted. */
@@ -122,7 +121,7 @@ export class Executor implements ActionRunner {
     };
     const call: Call = { action, options, beganMs, warnings, warn };
     if (plan === 'not cached') {
-      const shared = await this.#run(call, undefined, { signal: options.signal, waiting: 1 });
+      const shared = await this.#run(call, undefined, options.signal);
       return this.#take(shared, call, { joined: false });
     }
     for (;;) {
@@ -133,22 +132,28 @@ export class Executor implements ActionRunner {
     }
   }
 
-  /** One run for all who want a key. `undefined` for a caller who joined one that was lost: it has to look again. */
+  /** One run for all who want a key. `undefined` for a caller to whom its result was lost: it has to look again. */
   async #runOrJoin(call: Call, plan: KeyedPlan): Promise<HeldResult | undefined> {
     const { signal } = call.options;
     let leads = false;
     let shared: Shared;
-    let held: HeldResult;
     try {
       shared = await this.#flights.run(this.#flightOf(plan), { ...(signal && { signal }) }, (flight) => {
         leads = true;
         this.cache.countMiss();
-        return this.#run(call, plan, flight);
+        return this.#run(call, plan, flight.signal);
       });
-      held = this.#take(shared, call, { joined: !leads });
     } catch (error) {
       if (leads || signal?.aborted || !isLost(error)) throw error;
       return undefined;
+    }
+    let held: HeldResult;
+    try {
+      held = this.#take(shared, call, { joined: !leads });
+    } catch (error) {
+      // Evicted or removed the moment it was made.
+      if (isAlcoveError(error, 'SnapshotNotFound')) return undefined;
+      throw error;
     }
     if (leads) return held;
     try {
@@ -169,13 +174,13 @@ export class Executor implements ActionRunner {
   async #run(
     { action, options, beganMs, warn }: Call,
     plan: KeyedPlan | undefined,
-    flight: { signal: AbortSignal | undefined; readonly waiting: number },
+    ending: AbortSignal | undefined,
   ): Promise<Shared> {
     const { clock, ephemeral } = this.#context;
     const { signal: closing } = this.#closing;
     let stored = plan?.mode === 'readOnly' ? undefined : plan;
     const running = runAction(this.#context, action, {
-      signal: flight.signal ? AbortSignal.any([flight.signal, closing]) : closing,
+      signal: ending ? AbortSignal.any([ending, closing]) : closing,
       onProgress: (step) => options.onProgress?.(step),
       outlet: new Outlet(unlessAborted(options, options.signal), { replayed: false }),
       labelFor: (trees) => {
@@ -189,26 +194,19 @@ export class Executor implements ActionRunner {
         noteFailure(this.#context, stored.key, 'timed out');
       throw error;
     });
+    // Everybody who waits takes a hold of their own as soon as this resolves.
+    using _made = ran.made?.hold;
     const durationMs = clock.monotonic() - beganMs;
     const key = stored && (await storeResult(this.#context, action, stored, ran, { durationMs, warn }));
-    const { made } = ran;
-    if (made && key === undefined) ephemeral.add(made.snapshot);
-    // Everybody who waited takes a hold of their own as soon as this resolves, before anything else gets its turn.
-    const isAlone = flight.waiting <= 1;
-    if (made && !isAlone) setImmediate(() => made.hold[Symbol.dispose]());
-    return { ran, key, isAlone };
+    if (ran.made && key === undefined) ephemeral.add(ran.made.snapshot);
+    return { ran, key };
   }
 
   /** A caller's own hold on what a run made. @throws AlcoveError `SnapshotNotFound` when it was removed already */
-  #take(
-    { ran, key, isAlone }: Shared,
-    { beganMs, warnings }: Call,
-    { joined }: { joined: boolean },
-  ): HeldResult {
+  #take({ ran, key }: Shared, { beganMs, warnings }: Call, { joined }: { joined: boolean }): HeldResult {
     const { made } = ran;
     const { clock, ephemeral } = this.#context;
     const hold = made && this.cache.hold(made.snapshot);
-    if (isAlone) made?.hold[Symbol.dispose]();
     if (made && joined && ephemeral.has(made.snapshot)) ephemeral.add(made.snapshot);
     return {
       result: resultOfRun(ran, { durationMs: clock.monotonic() - beganMs, warnings, key, joined }),
@@ -243,13 +241,11 @@ interface Call {
 
 const nothing: Retained = { head: [], tail: [], dropped: { stdout: 0, stderr: 0 } };
 
-/**
- * Whether a run ended for a reason that says nothing about the action: its machine died, its caller's callback failed, or what it made was
- * removed before everybody had it.
- */
+/** Whether a run ended for a reason that says nothing about the action: its machine died, or its caller's callback failed. */
 function isLost(error: unknown): boolean {
-  if (error instanceof SinkFailed) return true;
-  return (['VmFailed', 'GuestUnreachable', 'SnapshotNotFound'] as const).some((code) =>
-    isAlcoveError(error, code),
+  return (
+    error instanceof SinkFailed ||
+    isAlcoveError(error, 'VmFailed') ||
+    isAlcoveError(error, 'GuestUnreachable')
   );
 }

@@ -9,8 +9,6 @@ export interface FlightOptions {
 /** What work under way may use: a signal that fires when nobody waits for it any more, and a way to say how far it is. */
 export interface FlightContext {
   signal: AbortSignal;
-  /** How many wait for it now. */
-  readonly waiting: number;
   report(step: string): void;
 }
 
@@ -78,9 +76,6 @@ export class SingleFlight<T> {
         .then(() =>
           work({
             signal: abort.signal,
-            get waiting() {
-              return flight.waiters.size;
-            },
             report: (step) => {
               flight.lastStep = { step };
               for (const waiter of flight.waiters) waiter.onProgress?.({ step });

@@ -1,3 +1,5 @@
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { Action, CachePolicy, OutputMark } from '../../src/executor/index.ts';
 import { type ExecutorFixture, openExecutorFixture, roomyCache } from './executor-fixture.ts';
@@ -219,6 +221,20 @@ test('an entry whose snapshot is gone is dropped, and the action runs again', as
   expect(again.cached).toBe(false);
   expect(again.snapshot).not.toBe(snapshot);
   expect(await snapshots()).toEqual([again.snapshot]);
+});
+
+test('so is one whose files are gone, while the engine runs and after', async () => {
+  const first = await fixture.executor.execute(action(), kept);
+  rmSync(join(fixture.vm.root, 'snapshots'), { recursive: true });
+  mkdirSync(join(fixture.vm.root, 'snapshots'));
+  const second = await fixture.executor.execute(action(), kept);
+  expect(second).toMatchObject({ cached: false, exitCode: 0 });
+  expect(second.snapshot).not.toBe(first.snapshot);
+  rmSync(join(fixture.vm.root, 'snapshots'), { recursive: true });
+  mkdirSync(join(fixture.vm.root, 'snapshots'));
+  await fixture.crash();
+  expect(fixture.mended).toEqual([`dropped the cached result k, whose snapshot ${second.snapshot} is gone`]);
+  expect(await keys()).toEqual([]);
 });
 
 test('a look-up that fails counts as a miss, and is reported', async () => {

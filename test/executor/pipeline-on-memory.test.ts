@@ -122,6 +122,25 @@ test('host paths are those of the pipeline’s base', async () => {
   expect(statuses(await run(pipeline))).toEqual({ build: 'passed' });
 });
 
+test('of steps that are not cached nothing is left, not even where one starts from the other', async () => {
+  expect(statuses(await run({ ...chain, cache: 'none' }))).toEqual({
+    build: 'passed',
+    test: 'passed',
+    pack: 'passed',
+  });
+  await fixture.executor.settled();
+  expect(await fixture.vm.runtime.snapshots.list()).toEqual([]);
+});
+
+test('a pipeline that only reads the cache runs what is not there, and stores nothing', async () => {
+  expect(statuses(await run(chain, { mode: 'readOnly' }))).toEqual({
+    build: 'passed',
+    test: 'passed',
+    pack: 'passed',
+  });
+  expect(await fixture.executor.cache.list()).toEqual([]);
+});
+
 test('a pipeline that refreshes the cache runs all, and what was there goes', async () => {
   const first = await run(chain);
   const second = await run(chain, { mode: 'refresh' });
@@ -183,6 +202,7 @@ test('a run that is cancelled leaves no command and no machine', async () => {
   const abort = new AbortController();
   const result = run(
     {
+      cache: 'none',
       steps: { first: { from: image, command: 'true' }, wait: { from: { step: 'first' }, command: 'wait' } },
     },
     { signal: abort.signal },

@@ -157,6 +157,18 @@ test('read-only callers share a run, and its snapshot stays until all have let i
   expect(await fixture.vm.runtime.snapshots.has(snapshot)).toBe(false);
 });
 
+test('a result that is removed the moment it is made is a result for all, or is made again', async () => {
+  const work = gate('work');
+  const first = fixture.executor.execute(action('work'), { cache: 'k' });
+  const second = fixture.executor.execute(action('work'), { cache: 'k' });
+  const removed = first.then(() => fixture.executor.cache.remove(['k']));
+  await work.reached.promise;
+  work.go.resolve();
+  await removed;
+  for (const result of await Promise.all([first, second]))
+    expect(result).toMatchObject({ exitCode: 0, stdout: 'begun\n', snapshot: expect.any(String) });
+});
+
 test('a refresh joins a run of the same key that is under way', async () => {
   const work = gate('work');
   const first = fixture.executor.execute(action('work'), { cache: 'k' });
