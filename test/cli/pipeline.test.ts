@@ -170,15 +170,17 @@ describe('alcove pipeline run', () => {
       status: 'cancelled',
       exitCode: 130,
     });
+    let aborted: boolean | undefined;
     alcove.executor.pipeline = async ({ options, emit }) => {
       await emit({ event: 'step-started', step: 'a' });
       io.signal(signal);
-      expect(options.signal?.aborted).toBe(true);
+      aborted = options.signal?.aborted;
       await emit({ event: 'step-ended', outcome });
       await emit({ event: 'pipeline-ended', result: cancelled });
       return cancelled;
     };
     expect(await run('pipeline', 'run', ...flags, pipelineFile())).toBe(code);
+    expect(aborted).toBe(true);
     expect(io.stdout.text).toContain(
       flags.length > 0
         ? '"pipeline-ended"'

@@ -54,11 +54,12 @@ export function liveRows(steps: StepStates, size: TerminalSize, view: RowsView &
   const all = [...steps.values()];
   const columns = Math.max(1, size.columns - 1);
   const room = Math.max(0, size.rows - 3);
-  const shown = all.length <= room ? all : mostTelling(all, Math.max(0, room - 1));
+  const isCut = all.length > room;
+  const saysMore = isCut && room >= 2;
+  const shown = isCut ? mostTelling(all, saysMore ? room - 1 : room) : all;
   const width = nameWidth(steps);
   const rows = shown.map((step) => stepRow(step, steps, width, columns, view));
-  if (shown.length < all.length && room > 0)
-    rows.push(plainRow(`  and ${all.length - shown.length} more`, columns, view));
+  if (saysMore) rows.push(plainRow(`  and ${all.length - shown.length} more`, columns, view));
   return [...rows, plainRow(countsInWords(all, view), columns, view)];
 }
 
@@ -73,7 +74,7 @@ function stepRow(step: StepState, steps: StepStates, width: number, columns: num
   const name = cutToWidth(step.name, width).padEnd(width);
   const room = columns - (width + 4);
   const text = cutToWidth(phaseInWords(step, steps, view.nowMs), Math.max(0, room));
-  const line = `${markOf(step, marks)} ${name}  ${text}`;
+  const line = `${markOf(step, marks)} ${name}  ${text}`.trimEnd();
   const cut = cutToWidth(line, columns);
   const total = textWidth(cut);
   if (cut !== line) return { text: cut, width: total };
@@ -83,7 +84,7 @@ function stepRow(step: StepState, steps: StepStates, width: number, columns: num
     return phase.is === 'waiting' ? style.dim(part) : part;
   };
   return {
-    text: `${paint(markOf(step, marks))} ${style.hue(step.index, name)}  ${paint(text)}`,
+    text: `${paint(markOf(step, marks))} ${style.hue(step.index, name)}${text && `  ${paint(text)}`}`,
     width: total,
   };
 }
