@@ -1,6 +1,7 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import type { Action, CachePolicy, OutputMark } from '../../src/executor/index.ts';
 import { type ExecutorFixture, openExecutorFixture, roomyCache } from './executor-fixture.ts';
 
@@ -37,6 +38,41 @@ test('a miss creates, starts, executes, snapshots and destroys, in this order', 
   expect(await calls()).toEqual(['create', 'start', 'exec', 'snapshot', 'destroy']);
   expect(await machines()).toEqual([]);
   expect(await snapshots()).toEqual([result.snapshot]);
+});
+
+test('what is injected is there before the command runs', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'alcove-folder-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  writeFileSync(join(folder, 'note'), 'from the host');
+  const { stdout } = await fixture.executor.execute(
+    action('cat /job/note', { inject: { from: folder, to: '/job' } }),
+    kept,
+  );
+  expect(stdout).toBe('from the host');
+  expect(await calls()).toEqual(['create', 'start', 'tarIn', 'exec', 'snapshot', 'destroy']);
+});
+
+test('a file that changes between look-up and copy makes the result that of another key', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'alcove-folder-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const write = (text: string) => writeFileSync(join(folder, 'note'), text);
+  write('before');
+  const read = action('cat /job/note', { inject: { from: folder, to: '/job' } });
+  const hung = fixture.vm.backend.hang('start.begin');
+  const running = fixture.executor.execute(read, { auto: 'forever' });
+  await hung.reached;
+  write('after');
+  hung.release();
+  expect((await running).stdout).toBe('after');
+  expect(await fixture.executor.execute(read, { auto: 'forever' })).toMatchObject({
+    cached: true,
+    stdout: 'after',
+  });
+  write('before');
+  expect(await fixture.executor.execute(read, { auto: 'forever' })).toMatchObject({
+    cached: false,
+    stdout: 'before',
+  });
 });
 
 test('a hit asks the backend nothing, gives the same snapshot, and says how much it saved', async () => {
