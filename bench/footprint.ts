@@ -1,5 +1,5 @@
 /** What something that runs takes of the host for itself alone. */
-import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Memory that goes when the process goes, in MiB: what it shares with others is not counted. From `/proc/PID/smaps_rollup`, proc(5). */
@@ -47,4 +47,15 @@ function workingDir(pid: string): string {
   } catch {
     return ''; // It has ended, or is not ours to look at.
   }
+}
+
+/** From now on {@link peakMemoryMiB} tells of what comes. See `clear_refs` in proc(5). */
+export function forgetPeakMemory(): void {
+  writeFileSync('/proc/self/clear_refs', '5');
+}
+
+/** The most memory that this process had at once, in MiB. */
+export function peakMemoryMiB(): number {
+  const [, kilobytes] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
+  return Number(kilobytes) / 1024;
 }
