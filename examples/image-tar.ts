@@ -43,7 +43,7 @@ const npm = 'npm@10';
 export async function exampleImageTar(onProgress: (step: string) => void): Promise<string> {
   const release = debianRelease();
   const key = createHash('sha256')
-    .update(JSON.stringify([release, recipe, npm]))
+    .update(JSON.stringify([2, release, recipe, npm]))
     .digest('hex')
     .slice(0, 16);
   const place = join(root, 'build', `example-image-${key}.tar`);
@@ -58,7 +58,9 @@ export async function exampleImageTar(onProgress: (step: string) => void): Promi
     const added = join(work, 'added');
     await addNpm(added, work);
     addRoot(added);
-    await runTool('tar', ['-C', added, '--owner=0', '--group=0', '-rf', tar, 'etc', 'root', 'usr']);
+    // Only what is new: `docker import` refuses a tar that has a path twice.
+    const paths = ['./etc/passwd', './etc/group', './usr/bin/npm', './usr/lib/node_modules'];
+    await runTool('tar', ['-C', added, '--owner=0', '--group=0', '-rf', tar, ...paths]);
     renameSync(tar, place); // Two at once make the same, and either may win.
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -82,7 +84,6 @@ async function addNpm(added: string, work: string): Promise<void> {
 /** The user that Debian's scripts would have made. */
 function addRoot(added: string): void {
   mkdirSync(join(added, 'etc'));
-  mkdirSync(join(added, 'root'), { mode: 0o700 });
   writeFileSync(join(added, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
   writeFileSync(join(added, 'etc/group'), 'root:x:0:\n');
 }
