@@ -33,7 +33,7 @@ export interface CacheLimits {
   maxEntries: number;
   /** Most bytes of disk that the snapshots take. */
   maxBytes: number;
-  /** Evicting for room or age never leaves less than that. */
+  /** Evicting for bytes or for age never leaves less than that; the limit of entries holds regardless. */
   reservedBytes: number;
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { entryOf, RegistryFixture } from '../../../test/executor/registry-fixture.ts';
+import { RegistryFixture } from '../../../test/executor/registry-fixture.ts';
 import { Database } from '../../store/index.ts';
 
 /** Notes what is prepared. */
@@ -11,30 +11,34 @@ class RecordingDatabase extends Database {
   }
 }
 
-/** What each statement of a registry does to find its rows, by statement. */
+/** What each statement of a registry and of its triggers does to find its rows, by statement. */
 function plans(): Map<string, string[]> {
-  let database: RecordingDatabase | undefined;
-  using fixture = new RegistryFixture({ maxEntries: 1 }, (path) => (database = new RecordingDatabase(path)));
-  for (const key of ['a', 'b', 'c']) fixture.registry.put(entryOf(key), { nowMs: 0 });
-  const statements = (database?.statements ?? []).filter(
-    (sql) => /\bcache_/.test(sql) && /^\s*[SUDI]/.test(sql),
+  let recording: RecordingDatabase | undefined;
+  using fixture = new RegistryFixture({}, (path) => (recording = new RecordingDatabase(path)));
+  const { database } = fixture;
+  const prepared = (recording?.statements ?? []).filter((sql) =>
+    /^(SELECT|INSERT|UPDATE|DELETE)\b.*\bcache_/s.test(sql),
   );
-  return new Map(
-    statements
-      .filter((sql) => !sql.startsWith('SAVEPOINT'))
-      .map((sql) => [
-        sql,
-        fixture.database
-          .prepare(`EXPLAIN QUERY PLAN ${sql}`)
-          .all()
-          .map(({ detail }) => String(detail)),
-      ]),
-  );
+  const explain = (sql: string) =>
+    database
+      .prepare(`EXPLAIN QUERY PLAN ${sql}`)
+      .all()
+      .map(({ detail }) => String(detail));
+  return new Map([...prepared, ...triggered(database)].map((sql) => [sql, explain(sql)]));
+}
+
+function triggered(database: Database): string[] {
+  const triggers = database.prepare("SELECT sql FROM sqlite_master WHERE type = 'trigger'").all();
+  return triggers.flatMap(({ sql }) => {
+    const body = /\bBEGIN\b(.*)\bEND$/s.exec(String(sql))?.[1] ?? '';
+    const statements = body.replaceAll(/\b(NEW|OLD)\.\w+/g, '?').split(';');
+    return statements.map((statement) => statement.trim()).filter((statement) => statement !== '');
+  });
 }
 
 test('no statement looks at all rows of a large table, or sorts them', () => {
   const found = plans();
-  expect(found.size).toBeGreaterThan(20);
+  expect(found.size).toBeGreaterThan(30);
   const slow = [...found].flatMap(([sql, steps]) =>
     steps
       .filter((step) => /^SCAN|TEMP B-TREE/.test(step) && !isFine(sql, step))
