@@ -3,7 +3,7 @@ import { addExamples, type Cli } from '../../action.ts';
 import { formatAge, formatBytes } from '../../human.ts';
 import { showList } from '../../show-list.ts';
 
-/** What the executor's snapshots carry. */
+/** On snapshots of cached results; see `SnapshotInfo.labels`. */
 const cacheLabel = 'alcove.cache';
 
 export function addSnapshotLsCommand(parent: Command, cli: Cli): void {
