@@ -16,14 +16,14 @@ export default {
       inject: { from: 'test/unit', to: '/project/test/unit' },
       workdir: '/project/test/unit',
       command: 'make test',
-      timeoutMs: 120_000,
+      timeoutMs: 300_000,
     },
     'command-tests': {
       from: { step: 'build' },
       inject: { from: 'test/command', to: '/project/test/command' },
       workdir: '/project/test/command',
       command: ['./check.sh', '/project/src/wordfreq'],
-      timeoutMs: 120_000,
+      timeoutMs: 300_000,
     },
     analyze: {
       from: { step: 'build' },

@@ -26,7 +26,7 @@ export default {
       inject: { from: 'test', to: '/package/test' },
       workdir: '/package',
       command: 'node --test --test-reporter=spec test/',
-      timeoutMs: 120_000,
+      timeoutMs: 300_000,
     },
     pack: {
       from: { step: 'check' },
