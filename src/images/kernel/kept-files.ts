@@ -4,7 +4,8 @@ import { dirname, join } from 'node:path';
 import { renameDurably, syncPath } from '../../store/index.ts';
 import { digestOfFile, hexOf } from '../digest.ts';
 import type { KeptKernelFile } from '../guest-kernel.ts';
-import { readManifest } from './stored-kernel.ts';
+import { lastUseOf } from './prepared-kernel.ts';
+import { kernelFile, readManifest } from './stored-kernel.ts';
 
 /** Where files that are known by their digest alone lie, and how they are called. */
 const places = {
@@ -36,7 +37,7 @@ export class KeptKernelFiles {
     const candidates = [this.placeOf(kind, digest)];
     if (kind === 'kernel') {
       for (const { path, manifest } of await this.#releases())
-        if (manifest.kernel.digest === digest) candidates.push(join(path, 'vmlinuz'));
+        if (manifest.kernel.digest === digest) candidates.push(join(path, kernelFile));
     }
     for (const path of candidates) {
       const found = await digestOfFile(path).catch(() => undefined); // One that is not there, or damaged, is not it.
@@ -61,16 +62,20 @@ export class KeptKernelFiles {
 
   async list(): Promise<KeptKernelFile[]> {
     const kept: KeptKernelFile[] = [];
+    const releases = await this.#releases();
+    const uses = await Promise.all(releases.map(({ path }) => lastUseOf(path)));
     for (const kind of ['kernel', 'initramfs'] as const) {
       const { dir, suffix } = places[kind];
       for (const name of await readdirIfThere(join(this.#kernelsDir, dir))) {
         const hex = name.endsWith(suffix) ? name.slice(0, -suffix.length) : '';
         if (!/^[0-9a-f]{64}$/.test(hex)) continue;
         const path = join(this.#kernelsDir, dir, name);
-        kept.push({ kind, digest: `sha256:${hex}`, path, lastUsedMs: (await stat(path)).mtimeMs });
+        const digest = `sha256:${hex}`;
+        const used = uses.find((use) => use?.initramfsDigest === digest);
+        kept.push({ kind, digest, path, lastUsedMs: used?.atMs ?? (await stat(path)).mtimeMs });
       }
     }
-    for (const { path, manifest } of await this.#releases()) {
+    for (const { path, manifest } of releases) {
       const { mtimeMs } = await stat(join(path, 'manifest.json'));
       kept.push({ kind: 'kernel', digest: manifest.kernel.digest, path, lastUsedMs: mtimeMs });
     }

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError, cancelled, isAlcoveError } from '../../errors.ts';
 import { type Clock, type FlightContext, packagePath, SingleFlight, systemClock } from '../../host/index.ts';
-import { type StateDir, storageError } from '../../store/index.ts';
+import { isSealed, type Seal, type StateDir, storageError } from '../../store/index.ts';
 import { digestOf, digestOfFile } from '../digest.ts';
 import type { GuestKernel, KernelRequest, KernelStore } from '../guest-kernel.ts';
 import type { ImageCallOptions } from '../image.ts';
@@ -12,6 +12,7 @@ import { writeInitramfs } from './initramfs.ts';
 import { KeptKernelFiles } from './kept-files.ts';
 import { readKernelRelease } from './kernel-file.ts';
 import { type GuestModule, guestModules, moduleClosure } from './module-closure.ts';
+import { PreparedKernels, sealOfProgram } from './prepared-kernel.ts';
 import { findStoredKernel, type StoredKernel, storeKernel } from './stored-kernel.ts';
 
 export interface KernelStoreOptions {
@@ -30,11 +31,15 @@ export function openKernelStore(options: KernelStoreOptions): KernelStore {
   const { stateDir, agentPath = builtAgentPath, clock = systemClock } = options;
   const fetching = new SingleFlight<StoredKernel>();
   const kept = new KeptKernelFiles(stateDir);
+  const prepared = new PreparedKernels({
+    kernelsDir: stateDir.kernelsDir,
+    agentPath,
+    initramfsPathOf: (digest) => kept.placeOf('initramfs', digest),
+  });
   let stored: StoredKernel | undefined;
 
   async function findStored(): Promise<StoredKernel | undefined> {
-    // Digests are checked once per process; afterwards only that nobody removed it.
-    if (stored && !(await isFile(stored.kernelPath))) stored = undefined;
+    if (stored && !(await isSealed(stored.kernelPath, stored.seal))) stored = undefined;
     stored ??= await findStoredKernel(stateDir.kernelsDir);
     return stored;
   }
@@ -69,28 +74,21 @@ export function openKernelStore(options: KernelStoreOptions): KernelStore {
     );
   }
 
-  async function withInitramfs(
-    kernel: Omit<GuestKernel, 'initramfsPath' | 'initramfsDigest'>,
-    modules: readonly GuestModule[],
-    request: KernelRequest,
-  ): Promise<GuestKernel> {
-    const { initramfsPath } = request;
-    if (initramfsPath !== undefined) {
-      return { ...kernel, initramfsPath, initramfsDigest: await digestGiven('initramfsPath', initramfsPath) };
-    }
-    const data = writeInitramfs(await readAgent(agentPath), modules);
+  /** @returns also the seal of the agent that is in it, from before it was read */
+  async function packInitramfs(modules: readonly GuestModule[]): Promise<Initramfs & { agent: Seal }> {
+    const { agent, program } = await readAgent(agentPath);
+    const data = writeInitramfs(program, modules);
     const initramfsDigest = digestOf(data);
-    const place = kept.placeOf('initramfs', initramfsDigest);
-    if (await isFile(place, data.length)) await kept.touch(place, clock.now());
-    else await keep(initramfsDigest, data);
-    return { ...kernel, initramfsPath: place, initramfsDigest };
+    const there = await kept.locate('initramfs', initramfsDigest);
+    if (there !== undefined) await kept.touch(there, clock.now());
+    return { initramfsPath: there ?? (await keep(initramfsDigest, data)), initramfsDigest, agent };
   }
 
-  async function keep(digest: string, data: Buffer): Promise<void> {
+  async function keep(digest: string, data: Buffer): Promise<string> {
     const temporary = join(stateDir.tmpDir, `initramfs-${randomUUID()}`);
     try {
       await writeFile(temporary, data, { mode: 0o600, flush: true });
-      await kept.adopt('initramfs', digest, temporary);
+      return await kept.adopt('initramfs', digest, temporary);
     } finally {
       await rm(temporary, { force: true });
     }
@@ -109,17 +107,24 @@ export function openKernelStore(options: KernelStoreOptions): KernelStore {
         details: { field: 'modulesDir' },
       });
     }
-    const needsModules = modulesDir !== undefined && request.initramfsPath === undefined;
-    const modules = needsModules
+    const kernel = { kernelPath, kernelDigest, release };
+    if (request.initramfsPath !== undefined)
+      return { ...kernel, ...(await givenInitramfs(request.initramfsPath)) };
+    const modules = modulesDir
       ? await moduleClosure(modulesDir, { wanted: guestModules, release, signal })
       : [];
-    return withInitramfs({ kernelPath, kernelDigest, release }, modules, request);
+    const { initramfsPath, initramfsDigest } = await packInitramfs(modules);
+    return { ...kernel, initramfsPath, initramfsDigest };
   }
 
-  function ofStored(kernel: StoredKernel, request: KernelRequest): Promise<GuestKernel> {
+  async function ofStored(kernel: StoredKernel, given: string | undefined): Promise<GuestKernel> {
     const { kernelPath, manifest, modules } = kernel;
-    const { release } = manifest;
-    return withInitramfs({ kernelPath, kernelDigest: manifest.kernel.digest, release }, modules, request);
+    const known = { kernelPath, kernelDigest: manifest.kernel.digest, release: manifest.release };
+    if (given !== undefined) return { ...known, ...(await givenInitramfs(given)) };
+    const { agent, ...initramfs } = await packInitramfs(modules);
+    const guest = { ...known, ...initramfs };
+    await prepared.remember(kernel, guest, agent);
+    return guest;
   }
 
   return {
@@ -132,15 +137,18 @@ export function openKernelStore(options: KernelStoreOptions): KernelStore {
             details: { field: 'modulesDir' },
           });
         }
-        return ofStored(
-          (await findStored()) ?? (await fetching.run('getting a guest kernel', call, fetch)),
-          request,
-        );
+        const { initramfsPath } = request;
+        const known = initramfsPath === undefined ? await prepared.find(clock.now()) : undefined;
+        if (known) return known;
+        const there = (await findStored()) ?? (await fetching.run('getting a guest kernel', call, fetch));
+        return ofStored(there, initramfsPath);
       }),
     find: () =>
       typed(stateDir, undefined, async () => {
+        const known = await prepared.find(clock.now());
+        if (known) return known;
         const there = await findStored();
-        return there && ofStored(there, {});
+        return there && ofStored(there, undefined);
       }),
     locate: (kind, digest) => typed(stateDir, undefined, () => kept.locate(kind, digest)),
     adopt: (kind, digest, path) => typed(stateDir, undefined, () => kept.adopt(kind, digest, path)),
@@ -164,9 +172,15 @@ async function typed<T>(
   }
 }
 
-async function readAgent(agentPath: string): Promise<Buffer> {
+type Initramfs = Pick<GuestKernel, 'initramfsPath' | 'initramfsDigest'>;
+
+async function givenInitramfs(initramfsPath: string): Promise<Initramfs> {
+  return { initramfsPath, initramfsDigest: await digestGiven('initramfsPath', initramfsPath) };
+}
+
+async function readAgent(agentPath: string): Promise<{ agent: Seal; program: Buffer }> {
   try {
-    return await readFile(agentPath);
+    return { agent: await sealOfProgram(agentPath), program: await readFile(agentPath) };
   } catch (error) {
     throw new AlcoveError('KernelNotFound', `cannot read the guest agent ${agentPath}`, {
       remedy: 'Run `npm run build` in a clone of Alcove, or install the package again.',
@@ -184,11 +198,6 @@ async function digestGiven(field: 'kernelPath' | 'initramfsPath', path: string):
       cause: error,
     });
   }
-}
-
-async function isFile(path: string, sizeBytes?: number): Promise<boolean> {
-  const facts = await stat(path).catch(() => undefined);
-  return facts?.isFile() === true && (sizeBytes === undefined || facts.size === sizeBytes);
 }
 
 async function isDirectory(path: string): Promise<boolean> {

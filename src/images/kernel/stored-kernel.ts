@@ -1,9 +1,11 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { renameDurably, syncPath } from '../../store/index.ts';
+import { renameDurably, type Seal, sealOfFile, syncPath } from '../../store/index.ts';
 import { digestOf } from '../digest.ts';
 import { type GuestModule, guestModules } from './module-closure.ts';
+
+export const kernelFile = 'vmlinuz';
 
 const fileFacts = z.object({ digest: z.string(), sizeBytes: z.number() });
 const manifestSchema = z.object({
@@ -23,8 +25,11 @@ export type KernelManifest = z.infer<typeof manifestSchema>;
 
 /** A kernel kept in the state directory: `<kernels>/<release>/{vmlinuz,modules/*.ko,manifest.json}`. */
 export interface StoredKernel {
+  dir: string;
   manifest: KernelManifest;
   kernelPath: string;
+  /** Of the kernel, from before its bytes were compared. */
+  seal: Seal;
   modules: GuestModule[];
 }
 
@@ -44,7 +49,7 @@ export async function storeKernel(
     modules: modules.map((module) => ({ name: module.name, ...facts(module.data) })),
   };
   const files = new Map<string, string | Uint8Array>([
-    ['vmlinuz', data],
+    [kernelFile, data],
     ...modules.map((module) => [`modules/${module.name}.ko`, module.data] as const),
     ['manifest.json', `${JSON.stringify(manifest, undefined, 2)}\n`],
   ]);
@@ -62,8 +67,8 @@ export async function storeKernel(
   await rm(`${staging}-old`, { recursive: true, force: true });
 }
 
-/** The kernel that was kept last and whose files are what its manifest says. Damaged ones are passed over: they are fetched again. */
-export async function findStoredKernel(kernelsDir: string): Promise<StoredKernel | undefined> {
+/** Those that have all modules that are wanted now, the one that was kept last first. Their files are not read. */
+export async function keptKernels(kernelsDir: string): Promise<{ dir: string; manifest: KernelManifest }[]> {
   const kept: { dir: string; manifest: KernelManifest }[] = [];
   for (const name of await readdir(kernelsDir)) {
     const dir = join(kernelsDir, name);
@@ -71,8 +76,12 @@ export async function findStoredKernel(kernelsDir: string): Promise<StoredKernel
     if (manifest && guestModules.every((name) => manifest.wanted.includes(name)))
       kept.push({ dir, manifest });
   }
-  kept.sort((a, b) => b.manifest.createdAtMs - a.manifest.createdAtMs);
-  for (const { dir, manifest } of kept) {
+  return kept.sort((a, b) => b.manifest.createdAtMs - a.manifest.createdAtMs);
+}
+
+/** The kernel that was kept last and whose files are what its manifest says. Damaged ones are passed over: they are fetched again. */
+export async function findStoredKernel(kernelsDir: string): Promise<StoredKernel | undefined> {
+  for (const { dir, manifest } of await keptKernels(kernelsDir)) {
     const stored = await readVerified(dir, manifest);
     if (stored) return stored;
   }
@@ -91,24 +100,24 @@ export async function readManifest(dir: string): Promise<KernelManifest | undefi
 }
 
 async function readVerified(dir: string, manifest: KernelManifest): Promise<StoredKernel | undefined> {
-  const kernelPath = join(dir, 'vmlinuz');
+  const kernelPath = join(dir, kernelFile);
+  const seal = await sealOfFile(kernelPath).catch(noneIfAbsent);
   const kernel = await readIfThere(kernelPath);
-  if (kernel === undefined || digestOf(kernel) !== manifest.kernel.digest) return undefined;
+  if (seal === undefined || kernel === undefined || digestOf(kernel) !== manifest.kernel.digest)
+    return undefined;
   const modules: GuestModule[] = [];
   for (const { name, digest } of manifest.modules) {
     const data = await readIfThere(join(dir, 'modules', `${name}.ko`));
     if (data === undefined || digestOf(data) !== digest) return undefined;
     modules.push({ name, data });
   }
-  return { manifest, kernelPath, modules };
+  return { dir, manifest, kernelPath, seal, modules };
 }
 
 async function readIfThere(path: string): Promise<Buffer | undefined> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw error;
-  }
+  return readFile(path).catch(noneIfAbsent);
+}
+
+function noneIfAbsent(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
 }
