@@ -12,7 +12,7 @@ import { RegistryModel } from './registry-model.ts';
 const mostHistory = 4;
 const keys = ['a', 'b', 'c', 'd', 'e', 'f', 'g'] as const;
 const key = fc.constantFrom(...keys);
-const snapshot = fc.integer({ min: 0, max: 11 }).map((number): SnapshotRef => `vm/s${number}`);
+const snapshot = fc.integer({ min: 0, max: 8 }).map((number): SnapshotRef => `vm/s${number}`);
 const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined });
 const age = fc.integer({ min: 0, max: 40 });
 
