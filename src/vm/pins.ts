@@ -20,6 +20,16 @@ export class Pins {
     };
   }
 
+  /** As {@link hold}, for several at once. */
+  holdAll(names: Iterable<string>): Disposable {
+    const holds = Array.from(names, (name) => this.hold(name));
+    return {
+      [Symbol.dispose]: () => {
+        for (const hold of holds) hold[Symbol.dispose]();
+      },
+    };
+  }
+
   /** How many hold it. */
   countOf(name: string): number {
     return this.#counts.get(name) ?? 0;

@@ -280,7 +280,7 @@ describe('a set of snapshots', () => {
     const large = snapshots.exportSet([], { attachment: Buffer.alloc((16 << 20) + 1) });
     await expect(bytesOf(large)).rejects.toMatchObject({
       code: 'InvalidInput',
-      details: { field: 'attachment' },
+      details: { field: 'bytes of an attachment' },
     });
   });
 });

@@ -24,14 +24,30 @@ export async function* exportCache(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { registry, runtime, platform } = context;
   const asked = keys?.map((key) => findEntry(registry, key)) ?? registry.list();
-  using leases = new DisposableStack();
   const wanted = withParents(context, asked);
-  for (const { snapshot } of wanted.values()) leases.use(registry.lease(snapshot));
-  for (const { key, snapshot } of wanted.values()) {
-    if (await runtime.snapshots.has(snapshot)) continue;
-    if (keys) throw goneMeanwhile(key);
-    wanted.delete(key);
+  const leases = Array.from(wanted.values(), ({ snapshot }) => registry.lease(snapshot));
+  try {
+    for (const { key, snapshot } of wanted.values()) {
+      if (await runtime.snapshots.has(snapshot)) continue;
+      if (keys) throw goneMeanwhile(key);
+      wanted.delete(key);
+    }
+    const { entries, parts } = portableEntries(context, wanted);
+    const { architecture } = platform;
+    const attachment = writeAttachment({ format: 'alcove-cache', version: 1, architecture, entries });
+    const snapshots = entries.map(({ snapshot }) => snapshot);
+    yield* runtime.snapshots.exportSet(snapshots, { ...call, attachment, parts });
+  } finally {
+    for (const lease of leases) lease[Symbol.dispose]();
   }
+}
+
+/** What an archive says of entries, the least recently used first, and the larger parts of that. */
+function portableEntries(
+  context: Context,
+  wanted: ReadonlyMap<string, CacheEntry>,
+): { entries: PortableEntry[]; parts: SetPart[] } {
+  const { registry } = context;
   const parts: SetPart[] = [];
   const keep = (key: string, read: () => Uint8Array | undefined): string => {
     const part = partOf(key, read);
@@ -43,7 +59,6 @@ export async function* exportCache(
   const entries = inOrder.toReversed().map((entry): PortableEntry => {
     const { key, snapshot, name, sizeBytes, createdAtMs, durationMs } = entry;
     const parent = parentOf(context, entry);
-    const output = keep(key, () => registry.output(key));
     const hasInputs = registry.inputs(key) !== undefined;
     return {
       key,
@@ -53,19 +68,11 @@ export async function* exportCache(
       sizeBytes,
       createdAtMs,
       durationMs,
-      output,
+      output: keep(key, () => registry.output(key)),
       ...(hasInputs && { inputs: keep(key, () => jsonOf(registry.inputs(key))) }),
     };
   });
-  const { architecture } = platform;
-  yield* runtime.snapshots.exportSet(
-    entries.map(({ snapshot }) => snapshot),
-    {
-      ...call,
-      attachment: writeAttachment({ format: 'alcove-cache', version: 1, architecture, entries }),
-      parts,
-    },
-  );
+  return { entries, parts };
 }
 
 /** By key, with the entries that they descend from. */

@@ -1,11 +1,12 @@
 import { z } from 'zod';
+import { AlcoveError } from '../../errors.ts';
 import { type ArchiveContents, indexName, refusedIndex } from './archive-contents.ts';
 import { invalidArchive } from './archive-error.ts';
 import { readSetIndex, setIndex } from './set-index.ts';
 import { readSnapshotIndex, snapshotIndex } from './snapshot-index.ts';
 
-/** An index is a few KiB; with hundreds of layers a few hundred. */
-export const maxIndexBytes = 16 << 20;
+/** An index is a few KiB; with hundreds of layers a few hundred; of a set some 6 KiB for each snapshot. */
+export const maxIndexBytes = 64 << 20;
 
 /** Version 1 holds one snapshot, version 2 a set; see {@link ArchiveContents}. */
 const readers: Readonly<Record<number, (value: unknown) => ArchiveContents>> = {
@@ -44,10 +45,21 @@ export function parseIndex(json: string): ArchiveContents {
  * wherever they come from.
  */
 export function writeIndex(contents: ArchiveContents): Buffer {
-  return Buffer.from(jsonOf(parseIndex(jsonOf(contents))));
+  const bytes = Buffer.from(jsonOf(parseIndex(jsonOf(contents))));
+  requireAtMost('bytes of an index', bytes.length, maxIndexBytes);
+  return bytes;
+}
+
+/** @throws AlcoveError `InvalidInput` for more than one archive can hold */
+export function requireAtMost(what: string, count: number, most: number): void {
+  if (count <= most) return;
+  throw new AlcoveError('InvalidInput', `an archive holds at most ${most} ${what}, not ${count}`, {
+    remedy: 'Export less at a time.',
+    details: { field: what },
+  });
 }
 
 function jsonOf(contents: ArchiveContents): string {
-  const index = contents.kind === 'set' ? setIndex(contents) : snapshotIndex(contents);
-  return `${JSON.stringify(index, undefined, 2)}\n`;
+  if (contents.kind === 'set') return `${JSON.stringify(setIndex(contents))}\n`;
+  return `${JSON.stringify(snapshotIndex(contents), undefined, 2)}\n`;
 }

@@ -7,7 +7,7 @@ import { findSnapshot, lineOf, requireFiles } from '../snapshot-source.ts';
 import { ensureIntact } from '../verify-snapshot.ts';
 import type { SnapshotRef } from '../vm.ts';
 import type { ArchiveContents, ArchivedSnapshot, ArchiveMember } from './archive-contents.ts';
-import { writeIndex } from './archive-index.ts';
+import { requireAtMost, writeIndex } from './archive-index.ts';
 import { zstdCompressed } from './compress.ts';
 import { describeFiles, type ExportedFile, type MemberSource } from './member-sources.ts';
 import { portableLabels } from './portable-labels.ts';
@@ -18,6 +18,7 @@ import {
   groupBySha256,
   maxAttachmentBytes,
   maxPartBytes,
+  maxSnapshots,
 } from './set-index.ts';
 import { writeArchive } from './write-archive.ts';
 
@@ -48,24 +49,26 @@ export async function* exportSet(
   options: ExportSetOptions,
 ): AsyncGenerator<Uint8Array> {
   const { signal, onProgress, attachment, parts = [] } = options;
-  requireAtMost('attachment', attachment.length, maxAttachmentBytes);
-  for (const { sizeBytes } of parts) requireAtMost('part', sizeBytes, maxPartBytes);
-  using held = new DisposableStack();
+  requireAtMost('bytes of an attachment', attachment.length, maxAttachmentBytes);
+  for (const { sizeBytes } of parts) requireAtMost('bytes of a part', sizeBytes, maxPartBytes);
   const exported = new Map(refs.map((ref) => [ref, findSnapshot(context, ref)]));
-  for (const { uid } of exported.values()) held.use(context.pins.hold(uid));
+  using _held = context.pins.holdAll(
+    [...exported.values()].flatMap(({ uid, manifest }) => [uid, manifest.imageDigest]),
+  );
   for (const record of exported.values()) {
     await requireFiles(context, record);
-    held.use(context.pins.hold(record.manifest.imageDigest));
     await ensureIntact(context, record, options);
   }
   const records = inOrder(context, [...exported.values()]);
+  requireAtMost('snapshots', records.length, maxSnapshots);
   const images = await imagesOf(context, records);
   const files = await describeFiles(context, { records, images }, options);
   const sources = [attachmentOf(attachment), ...sharedMembers(parts, files)];
   const asked = new Set([...exported.values()].map(({ uid }) => uid));
+  const positions = new Map(records.map(({ uid }, position) => [uid, position]));
   const contents: ArchiveContents = {
     kind: 'set',
-    snapshots: records.map((record) => archivedSnapshot(context, record, records, asked)),
+    snapshots: records.map((record) => archivedSnapshot(context, record, positions, asked)),
     images: archivedImages(records, images, files),
     members: sources.map(({ source: _, ...member }) => member),
   };
@@ -92,10 +95,9 @@ function inOrder(context: RuntimeContext, exported: readonly SnapshotRecord[]): 
 function archivedSnapshot(
   context: RuntimeContext,
   record: SnapshotRecord,
-  records: readonly SnapshotRecord[],
+  positions: ReadonlyMap<string, number>,
   asked: ReadonlySet<string>,
 ): ArchivedSnapshot {
-  const positions = new Map(records.map(({ uid }, position) => [uid, position]));
   let above = record.parentUid;
   while (above !== undefined && !positions.has(above)) above = context.snapshots.byUid(above)?.parentUid;
   const parent = above === undefined ? undefined : positions.get(above);
@@ -135,11 +137,4 @@ function sharedMembers(parts: readonly SetPart[], files: readonly ExportedFile[]
 
 function changedPart(cause?: unknown): AlcoveError {
   return new AlcoveError('Internal', 'what was to be exported has changed meanwhile', { cause });
-}
-
-function requireAtMost(field: string, bytes: number, most: number): void {
-  if (bytes <= most) return;
-  throw new AlcoveError('InvalidInput', `the ${field} has ${bytes} bytes; at most ${most} are exported`, {
-    details: { field },
-  });
 }

@@ -42,7 +42,6 @@ export async function importArchive(
   const over = new AbortController();
   const signal = call.signal ? AbortSignal.any([call.signal, over.signal]) : over.signal;
   const reader = new ArchiveReader(untilAborted(archive, signal, 'importing a snapshot'));
-  using pins = new DisposableStack();
   try {
     const contents = await reader.contents();
     requireKind(contents, expected);
@@ -55,7 +54,7 @@ export async function importArchive(
     );
     const chosen = chosenOf(contents, plan);
     // Held from before it is looked whether they are here.
-    for (const name of sharedNames(contents, chosen)) pins.use(context.pins.hold(name));
+    using _shared = context.pins.holdAll(sharedNames(contents, chosen));
     await mkdir(workDir, { mode: 0o700 });
     const onMember = (member: ArchiveMember) => call.onProgress?.(step(member, contents));
     const unpacked = await unpackArchive(context, reader, contents, files, { workDir, chosen, onMember });

@@ -46,16 +46,18 @@ export function chosenOf({ snapshots }: ArchiveContents, { wanted }: ImportPlan)
     }
   }
   const sorted = [...positions].sort((a, b) => a - b);
+  const indexes = new Map(sorted.map((position, index) => [position, index]));
   return sorted.map((position) => {
     const snapshot = snapshots[position] as ArchivedSnapshot;
     let above = snapshot.parent;
     while (above !== undefined && !positions.has(above)) above = snapshots[above]?.parent;
+    const parent = above === undefined ? undefined : indexes.get(above);
     const naming = wanted.get(position);
     return {
       position,
       snapshot,
       ...(naming && { naming }),
-      ...(above !== undefined && { parent: sorted.indexOf(above) }),
+      ...(parent !== undefined && { parent }),
     };
   });
 }

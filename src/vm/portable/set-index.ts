@@ -27,6 +27,8 @@ export const maxAttachmentBytes = 16 << 20;
 /** A part is held in memory, one at a time. Output of which as much is kept as can be is half of that. */
 export const maxPartBytes = 2 ** 29;
 
+export const maxSnapshots = 10_000;
+
 /** Format version 2: a set of snapshots, each file of theirs once, under the digest of its bytes. */
 const schema = z.strictObject({
   format: z.literal('alcove-snapshot'),
@@ -41,7 +43,7 @@ const schema = z.strictObject({
         labels: labelsSchema,
       }),
     )
-    .max(10_000),
+    .max(maxSnapshots),
   images: z.array(z.strictObject({ digest: z.string(), sha256: sha256Schema, config: imageConfigSchema })),
   /** Digests of what belongs to the attachment. */
   parts: z.array(sha256Schema).max(100_000),
