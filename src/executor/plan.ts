@@ -4,6 +4,7 @@ import type { ExecutorContext } from './context.ts';
 import type { SourceFacts } from './execute-options.ts';
 import { injectedTree } from './inject/index.ts';
 import { type InjectedTree, type Inputs, inputsOf, keyOf, resolveKeyPolicy } from './keys/index.ts';
+import { checkCacheKey } from './registry/index.ts';
 import { injectionsOf } from './run/run-action.ts';
 import { sourceFacts } from './source-facts.ts';
 
@@ -38,6 +39,7 @@ export async function planFor(
   if (policy === 'none') return 'not cached';
   const mode = checkMode(policy.mode);
   if ('cache' in policy) {
+    checkCacheKey(policy.cache);
     checkMaxAge(policy.maxAgeMs);
     // Not for its inputs, which nobody asked for: a source that is not cached is an error, whoever makes the key.
     if ('snapshot' in action.source && !options.from) await sourceFacts(context, action, options);

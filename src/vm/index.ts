@@ -10,6 +10,7 @@ export { checkId, generateId, idPattern, parseSnapshotRef, type Random, snapshot
 export type { StopOptions } from './lifecycle.ts';
 export type { LineageNode } from './lineage.ts';
 export { openVmRuntime, type VmRuntimeOptions } from './open-vm-runtime.ts';
+export { Pins } from './pins.ts';
 export type {
   ExportSetOptions,
   ImportedSnapshots,

@@ -1,6 +1,6 @@
 /**
  * What calls under way need and no row says yet: snapshots being restored, exported or built on, images and kernels of VMs and
- * snapshots being made.
+ * snapshots being made. Of this process: when it ends, nothing of it needs anything.
  */
 export class Pins {
   readonly #counts = new Map<string, number>();

@@ -394,6 +394,7 @@ test.for<[string, Partial<Action>, string]>([
 test.for<[string, CachePolicy]>([
   ['an empty key', { cache: '' }],
   ['a key with a line feed', { cache: 'a\nb' }],
+  ['the same to be refreshed', { cache: 'a\nb', mode: 'refresh' }],
   ['an unknown mode', { cache: 'k', mode: 'sometimes' as never }],
   ['no age', { cache: 'k', maxAgeMs: 0 }],
 ])('%s is refused', async ([, policy]) => {

@@ -1,6 +1,6 @@
 import { AlcoveError } from '../../errors.ts';
 import type { Database } from '../../store/index.ts';
-import type { SnapshotRef } from '../../vm/index.ts';
+import { Pins, type SnapshotRef } from '../../vm/index.ts';
 import type { StoredInputs } from '../keys/inputs.ts';
 import { checkBytes, checkCacheKey, checkLimits, invalid } from './check-input.ts';
 import type { CacheEntry, CacheLimits, GoneReason, KeyHistory, NewEntry } from './entry.ts';
@@ -8,7 +8,6 @@ import { EntryTable, type Totals } from './entry-table.ts';
 import { evictFrom } from './eviction.ts';
 import { HistoryTable } from './history-table.ts';
 import { InputsTable } from './inputs-table.ts';
-import { Leases } from './leases.ts';
 import { cacheMigrations } from './migrations.ts';
 import { OutputTable } from './output-table.ts';
 
@@ -38,7 +37,7 @@ export class Registry {
   readonly #savepoint;
   readonly #rollBack;
   readonly #release;
-  readonly #leases = new Leases();
+  readonly #leases = new Pins();
   readonly #isPinned: RegistryOptions['isPinned'];
 
   /** @throws AlcoveError `InvalidInput` for limits that are none, `StateCorrupt` when a newer Alcove wrote the database */
@@ -217,7 +216,7 @@ export class Registry {
 
   /** Keeps an entry of this snapshot from being evicted until disposed; one that has none yet, too. */
   lease(snapshot: SnapshotRef): Disposable {
-    return this.#leases.take(snapshot);
+    return this.#leases.hold(snapshot);
   }
 
   /** @param stays a snapshot whose entry is not evicted */

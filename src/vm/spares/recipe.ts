@@ -58,12 +58,15 @@ export async function spareRequest(
       const snapshot = context.snapshots.byUid(uid);
       if (!snapshot || snapshot.lifetime === 'lost')
         throw new AlcoveError('SnapshotNotFound', `the snapshot ${ref} is gone`, { details: { ref } });
-      using held = new DisposableStack();
-      held.use(context.pins.hold(uid));
-      await ensureIntact(context, snapshot, options);
-      const request = { ...base, kind: 'memory' as const, snapshot: sourceOf(context, snapshot) };
-      const kept = held.move();
-      return { request, [Symbol.dispose]: () => kept.dispose() };
+      const held = context.pins.hold(uid);
+      try {
+        await ensureIntact(context, snapshot, options);
+        const request = { ...base, kind: 'memory' as const, snapshot: sourceOf(context, snapshot) };
+        return { request, [Symbol.dispose]: () => held[Symbol.dispose]() };
+      } catch (error) {
+        held[Symbol.dispose]();
+        throw error;
+      }
     }
   }
 }
