@@ -180,8 +180,19 @@ export class QemuVm implements BackendVm {
     kept: KeptMemory | undefined,
     options: BackendCallOptions,
   ): Promise<StartedMachine> {
+    if (kept) return this.#startFrom(await this.#keptOrigin(kept), request, console, options);
+    // What it links of the template becomes what later snapshots of this run build on.
+    using template = await this.#context.templates.hold(this.#request.shape, options);
+    return await this.#startFrom({ memory: template.memory, guest: 'new' }, request, console, options);
+  }
+
+  #startFrom(
+    origin: Origin,
+    request: StartRequest,
+    console: ConsoleLog,
+    options: BackendCallOptions,
+  ): Promise<StartedMachine> {
     const { shape } = this.#request;
-    const origin = kept ? await this.#keptOrigin(kept) : await this.#templateOrigin(options);
     return startMachine(
       this.#context,
       {
@@ -233,11 +244,6 @@ export class QemuVm implements BackendVm {
   /** See {@link SpareMaker.keysFor}. */
   get spareKeys(): readonly SpareKey[] {
     return this.#files.spareKeys;
-  }
-
-  /** The template's memory, which becomes what later snapshots of this run build on. */
-  async #templateOrigin(options: BackendCallOptions): Promise<Origin> {
-    return { memory: await this.#context.templates.get(this.#request.shape, options), guest: 'new' };
   }
 
   async #keptOrigin(kept: KeptMemory): Promise<Origin> {

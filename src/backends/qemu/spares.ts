@@ -64,7 +64,6 @@ export class QemuSpares implements SpareMaker {
     const what = `making a machine ahead of need, for ${kindsInWords[kind]}`;
     return attempt({ what, places, console, clock, connector, timeoutMs }, options, async (a) => {
       const made = await this.#bringUp(request, places, a);
-      await linkLayers(made.memory, join(dir, spareMemoryDir));
       const record: SpareRecord = {
         version: 1,
         key: keyOf(request),
@@ -112,9 +111,11 @@ export class QemuSpares implements SpareMaker {
       const memory = snapshotMemory(request.snapshot.dir, request.snapshot.manifest);
       if (!memory) throw new Error(`the snapshot in ${request.snapshot.dir} has no memory`);
       const machine = await spawnFrom(this.#context, a, { places, shape, memory });
+      await linkLayers(memory, join(places.dir, spareMemoryDir));
       return { machine, memory, channel: undefined, mac: null };
     }
-    const memory = await templates.get(shape, { signal: a.ending });
+    using template = await templates.hold(shape, { signal: a.ending });
+    const { memory } = template;
     const kind = request.kind === 'image' ? imageSpare(this.#context, request) : shapeSpare(this.#context);
     const machine = await spawnFrom(this.#context, a, {
       places,
@@ -128,6 +129,7 @@ export class QemuSpares implements SpareMaker {
     const channel = await a.connect('stale');
     const mac = await kind.prepare(channel, a.ending);
     await machine.qmp.execute('stop');
+    await linkLayers(memory, join(places.dir, spareMemoryDir));
     return { machine, memory, channel, mac };
   }
 }

@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { renameSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { SingleFlight } from '../../host/index.ts';
+import { Holds, SingleFlight } from '../../host/index.ts';
 import {
   digestFile,
   type FileDigest,
@@ -44,17 +45,23 @@ type TemplateManifest = z.infer<typeof manifestSchema>;
 const manifestFile = 'template.json';
 const makingPrefix = 'making_';
 
+/** A template in use: it is not removed until this is disposed of. */
+export interface HeldTemplate extends Disposable {
+  readonly memory: KeptMemory;
+}
+
 /**
  * Machines that were booted once, up to an agent that waits with no root mounted, and suspended. Every VM of the same
  * {@link machineFacts facts} starts as a copy of one, whatever its image: a boot takes seconds under software emulation, a copy
- * tens of ms. Any fact that changes makes another template; one that nothing has used for a while may go at any time, since what
- * was started from it has its own names for the files.
+ * tens of ms. Any fact that changes makes another template; one that no start is using at the moment may go at any time, since
+ * what was started from it has its own names for the files.
  */
 export class Templates {
   readonly #dir: string;
   readonly #context: () => QemuContext;
   readonly #at: Failpoint;
   readonly #flights = new SingleFlight<KeptMemory>();
+  readonly #holds = new Holds();
 
   constructor(dir: string, context: () => QemuContext, at: Failpoint) {
     this.#dir = dir;
@@ -62,12 +69,31 @@ export class Templates {
     this.#at = at;
   }
 
-  /** The template of a shape, made when there is none. @throws AlcoveError `VmFailed`, `StateUnusable`, `BackendUnavailable`, `Cancelled` */
-  async get(shape: MachineShape, options: BackendCallOptions = {}): Promise<KeptMemory> {
+  /**
+   * The template of a shape, made when there is none, for as long as it takes to link its files.
+   *
+   * @throws AlcoveError `VmFailed`, `StateUnusable`, `BackendUnavailable`, `Cancelled`
+   */
+  async hold(shape: MachineShape, options: BackendCallOptions = {}): Promise<HeldTemplate> {
     const context = this.#context();
     const [host, { accelerator }] = await Promise.all([context.host(options), context.accelerator(shape)]);
     const facts = machineFacts(shape, accelerator, host.qemu);
     const key = keyOf(facts);
+    const held = this.#holds.hold(key); // From before it is there, so that nobody removes it between then and now.
+    try {
+      return { memory: await this.#get(key, shape, facts, options), ...held };
+    } catch (error) {
+      held[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #get(
+    key: string,
+    shape: MachineShape,
+    facts: Record<string, string>,
+    options: BackendCallOptions,
+  ): Promise<KeptMemory> {
     const { signal, onProgress } = options;
     return this.#flights.run(
       `the template ${key}`,
@@ -109,19 +135,32 @@ export class Templates {
         of: `${cpus} CPU, ${memoryMiB} MiB, network ${network}, kernel ${manifest.release}, ${accelerator}`,
         paths: [join(dir, manifestFile), join(dir, pagesFile(0)), join(dir, stateFile)],
         lastUsedMs: mtimeMs,
-        neededBy: undefined,
+        neededBy: this.#holds.has(name) ? 'a start that is under way' : undefined,
       });
     }
     return found;
   }
 
-  /** VMs have second names of its files; nothing breaks. */
+  /** `false` when a start is using it; `true` when it is gone, also when it was before. */
   async remove(name: string): Promise<boolean> {
     const key = name.replace(/^template-/, '');
     if (!/^[0-9a-f]{32}$/.test(key)) return false;
-    await rm(join(this.#dir, key, manifestFile), { force: true }); // Without it there is none, whatever stays.
-    await rm(join(this.#dir, key), { recursive: true, force: true });
+    // In one go: between looking and removing nobody can come to hold it. What a crash leaves is swept with what is half-made.
+    if (this.#holds.has(key)) return false;
+    const away = join(this.#dir, this.#halfMade());
+    try {
+      renameSync(join(this.#dir, key), away);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return true;
+      throw storageError(away, error);
+    }
+    await rm(away, { recursive: true, force: true });
     return true;
+  }
+
+  /** A name that no template has. */
+  #halfMade(): string {
+    return `${makingPrefix}${randomBytes(8).toString('hex')}`;
   }
 
   async #find(key: string, facts: Record<string, string>): Promise<KeptMemory | undefined> {
@@ -143,7 +182,7 @@ export class Templates {
     facts: Record<string, string>,
     options: BackendCallOptions,
   ): Promise<KeptMemory> {
-    const dir = join(this.#dir, `${makingPrefix}${randomBytes(8).toString('hex')}`);
+    const dir = join(this.#dir, this.#halfMade());
     options.onProgress?.('booting a machine of this shape, this once');
     try {
       await mkdir(dir, { mode: 0o700 });

@@ -3,7 +3,7 @@ import { lstatSync, unlinkSync } from 'node:fs';
 import { lstat, mkdir, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError } from '../../../errors.ts';
-import { bootId, type Clock, SingleFlight } from '../../../host/index.ts';
+import { bootId, type Clock, Holds, SingleFlight } from '../../../host/index.ts';
 import { isSealed, type Seal, sealOfFile, storageError } from '../../../store/index.ts';
 import { buildImage } from './build-image.ts';
 import { LayerStack } from './layer-stack.ts';
@@ -52,7 +52,7 @@ export class MemoryImages {
   readonly #tmpDir: string;
   readonly #clock: Clock;
   readonly #flights = new SingleFlight<void>();
-  readonly #holds = new Map<string, number>();
+  readonly #holds = new Holds();
   #made = 0;
 
   /** @param options `dir` is made when absent; `tmpDir` is on the same file system, and emptied after a crash by its owner */
@@ -70,7 +70,7 @@ export class MemoryImages {
   async get(request: MemoryImageRequest, options: { signal?: AbortSignal } = {}): Promise<MemoryImage> {
     const key = keyOf(request);
     const path = this.#pathOf(key);
-    const release = this.#hold(key); // From before it is there, so that nobody removes it between then and now.
+    const held = this.#holds.hold(key); // From before it is there, so that nobody removes it between then and now.
     try {
       await this.#flights.run(key, options, async ({ signal }) => {
         if (!(await this.#believed(key))) await this.#make(key, request, signal);
@@ -78,10 +78,10 @@ export class MemoryImages {
         await utimes(this.#recordOf(key), now, now);
       });
     } catch (error) {
-      release();
+      held[Symbol.dispose]();
       throw error;
     }
-    return { path, key, [Symbol.dispose]: release };
+    return { path, key, ...held };
   }
 
   /** All there are, made in this boot or before. */
@@ -156,18 +156,6 @@ export class MemoryImages {
     } catch {
       return false; // Whatever is wrong with it, it can be made anew.
     }
-  }
-
-  #hold(key: string): () => void {
-    this.#holds.set(key, (this.#holds.get(key) ?? 0) + 1);
-    let released = false;
-    return () => {
-      if (released) return;
-      released = true;
-      const left = (this.#holds.get(key) ?? 0) - 1;
-      if (left > 0) this.#holds.set(key, left);
-      else this.#holds.delete(key);
-    };
   }
 
   #isHeld(key: string): boolean {
