@@ -51,6 +51,7 @@ export async function copyIn(
   const tar = packPath(await realpath(hostPath), {
     as: plan.contents ? '.' : plan.name,
     root: plan.contents ? 'leave-out' : 'include',
+    chunks: 'borrowed',
     signal,
   });
   await guest.files.tarIn(plan.directory, tar, { ...call, ...(owner !== 'keep' && { owner }) });

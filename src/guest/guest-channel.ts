@@ -263,7 +263,7 @@ export interface GuestFiles {
   /**
    * Unpacks a tar stream (ustar, pax or GNU; not compressed) below `path`, which is made when absent. An entry
    * that would leave `path`, by `..`, an absolute name or through a link, is refused with `InvalidInput`.
-   * Owners are kept; with `owner`, everything belongs to it.
+   * Owners are kept; with `owner`, everything belongs to it. Of each chunk nothing is used any more when the next is asked for.
    */
   tarIn(
     path: string,

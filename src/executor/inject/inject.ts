@@ -57,7 +57,15 @@ export async function inject(
   onProgress?.(`copying ${from} to ${to}`);
   const entries: TreeEntry[] = [];
   const onEntry = (entry: TreeEntry) => entries.push(entry);
-  const tar = packPath(from, { as: '.', root: 'plain', hardLinks: 'separate', select, onEntry, signal });
+  const tar = packPath(from, {
+    as: '.',
+    root: 'plain',
+    hardLinks: 'separate',
+    chunks: 'borrowed',
+    select,
+    onEntry,
+    signal,
+  });
   try {
     await files.tarIn(to, tar, { ...call, owner });
   } catch (error) {

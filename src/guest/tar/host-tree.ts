@@ -3,6 +3,7 @@ import { lstat, readdir, readlink } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { cancelled } from '../../errors.ts';
+import type { BufferPool } from '../buffer-pool.ts';
 import { loadAhead } from './ahead.ts';
 import { errnoOf, hostFileError } from './host-file-error.ts';
 import { kindOf, type TreeKind } from './tree-kind.ts';
@@ -10,11 +11,11 @@ import { kindOf, type TreeKind } from './tree-kind.ts';
 const openFile = promisify(open);
 const readFile = promisify(read);
 
-/** Files up to this size are read whole, ahead of their turn. */
-const smallBytes = 65_536;
+/** Files up to this size are read whole, ahead of their turn; others in pieces of it. */
+export const smallBytes = 65_536;
 
 /** So many files are looked at ahead: reading small ones is waiting, most of all. */
-const lookAhead = 16;
+export const lookAhead = 16;
 
 const noEntry = { code: 'ENOENT', syscall: 'lstat' };
 
@@ -51,7 +52,7 @@ export type Found = Place & { stats: Stats } & (
 
 /** What is at a path: the top of a tree. @throws AlcoveError `HostFile` */
 export async function lookAtTop(path: string): Promise<Found> {
-  const found = await lookAt({ path, relative: basename(resolve(path)) });
+  const found = await lookAt({ path, relative: basename(resolve(path)) }, undefined);
   if (!found) throw hostFileError(path, Object.assign(new Error('it has vanished'), noEntry));
   return found.stats.isDirectory() ? { ...found, relative: '.' } : found;
 }
@@ -59,13 +60,17 @@ export async function lookAtTop(path: string): Promise<Found> {
 /**
  * Everything below a top but sockets and what vanishes meanwhile: directories before what is in them, each in the order of
  * names.
+ *
+ * @param pool for what small files hold; whoever is done with it gives it back
  */
 export async function* treeBelow(
   top: Found,
   { select, signal }: TreeOptions,
+  pool?: BufferPool,
 ): AsyncGenerator<Found, void, undefined> {
   if (!top.stats.isDirectory()) return;
-  for await (const found of loadAhead(placesBelow(top.path, '', select), lookAhead, lookAt)) {
+  const places = placesBelow(top.path, '', select);
+  for await (const found of loadAhead(places, lookAhead, (place) => lookAt(place, pool))) {
     if (signal?.aborted) throw cancelled(`reading ${top.path}`, signal);
     if (found && !found.stats.isSocket()) yield found;
   }
@@ -103,11 +108,11 @@ async function* placesBelow(
 }
 
 /** Looks at a place; `undefined` when what was there has vanished. Leaves nothing open. */
-async function lookAt({ path, relative }: Place): Promise<Found | undefined> {
+async function lookAt({ path, relative }: Place, pool: BufferPool | undefined): Promise<Found | undefined> {
   const place = { path, relative };
   const stats = await ifThere(path, () => lstat(path));
   if (!stats) return undefined;
-  if (stats.isFile()) return lookAtFile(place);
+  if (stats.isFile()) return lookAtFile(place, pool);
   if (!stats.isSymbolicLink()) return { ...place, stats, kind: 'other' };
   const bytes = await ifThere(path, () => readlink(path, { encoding: 'buffer' }));
   if (!bytes) return undefined;
@@ -116,18 +121,27 @@ async function lookAt({ path, relative }: Place): Promise<Found | undefined> {
   return { ...place, stats, kind: 'symlink', target };
 }
 
-/** Exactly as many bytes as a file had when it was looked at: what it has now, cut or padded with zeros. */
-export async function* fileBytes(path: string, size: number): AsyncGenerator<Uint8Array, void, undefined> {
+/**
+ * Exactly as many bytes as a file had when it was looked at: what it has now, cut or padded with zeros.
+ *
+ * @param pool for the pieces; whoever is done with one gives it back
+ */
+export async function* fileBytes(
+  path: string,
+  size: number,
+  pool?: BufferPool,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const fd = await openPlain(path).catch((error) => {
     throw hostFileError(path, error);
   });
   try {
     let ended = false;
     for (let left = size; left > 0; ) {
-      const buffer = Buffer.allocUnsafeSlow(Math.min(left, smallBytes));
+      const buffer = bufferOf(Math.min(left, smallBytes), pool);
       const count: number = ended ? 0 : await readSome(path, fd, buffer);
       ended = count === 0;
-      const chunk = ended ? buffer.fill(0) : buffer.subarray(0, count);
+      if (ended) buffer.fill(0);
+      const chunk = ended || count === buffer.length ? buffer : buffer.subarray(0, count);
       yield chunk;
       left -= chunk.length;
     }
@@ -136,7 +150,7 @@ export async function* fileBytes(path: string, size: number): AsyncGenerator<Uin
   }
 }
 
-async function lookAtFile(place: Place): Promise<Found | undefined> {
+async function lookAtFile(place: Place, pool: BufferPool | undefined): Promise<Found | undefined> {
   const { path } = place;
   const fd = await ifThere(path, () => openPlain(path));
   if (fd === undefined) return undefined;
@@ -144,16 +158,20 @@ async function lookAtFile(place: Place): Promise<Found | undefined> {
     const stats = fstatSync(fd);
     if (!stats.isFile()) throw hostFileError(path, new Error('it is no longer a file'));
     if (stats.size > smallBytes) return { ...place, stats, kind: 'large-file' };
-    const bytes = Buffer.alloc(stats.size);
+    const bytes = bufferOf(stats.size, pool);
     for (let filled = 0; filled < bytes.length; ) {
       const count = await readSome(path, fd, bytes.subarray(filled));
-      if (count === 0) break; // It has shrunk: the rest is zeros.
-      filled += count;
+      if (count === 0) bytes.fill(0, filled); // It has shrunk.
+      filled = count === 0 ? bytes.length : filled + count;
     }
     return { ...place, stats, kind: 'small-file', bytes };
   } finally {
     closeSync(fd);
   }
+}
+
+function bufferOf(bytes: number, pool: BufferPool | undefined): Buffer {
+  return pool?.take(bytes) ?? Buffer.allocUnsafeSlow(bytes);
 }
 
 /** Opens what was a file: links are not followed, and a fifo is not waited for, should it have become one. */

@@ -1,3 +1,4 @@
+import { createHash, randomBytes } from 'node:crypto';
 import {
   appendFileSync,
   linkSync,
@@ -157,4 +158,22 @@ test('it can be cancelled, and left in the middle', async () => {
   })();
   await expect(rest).rejects.toThrow(expect.objectContaining({ code: 'Cancelled' }));
   for await (const _ of packPath(dir)) break;
+});
+
+test('borrowed chunks are the same bytes in few buffers', async () => {
+  writeFileSync(join(dir, 'large'), randomBytes(5_000_000));
+  for (let index = 0; index < 200; index++) writeFileSync(join(dir, `f${index}`), randomBytes(index * 300));
+  const digests = await Promise.all(
+    [{}, { chunks: 'borrowed' as const }].map(async (options) => {
+      const digest = createHash('sha256');
+      const buffers = new Set<ArrayBufferLike>();
+      for await (const chunk of packPath(dir, options)) {
+        digest.update(chunk);
+        if (chunk.length > 10_000) buffers.add(chunk.buffer);
+      }
+      return { digest: digest.digest('hex'), few: buffers.size <= 20 };
+    }),
+  );
+  expect(digests[1]?.digest).toBe(digests[0]?.digest);
+  expect(digests.map(({ few }) => few)).toEqual([false, true]);
 });

@@ -2,9 +2,18 @@ import { createHash, hash } from 'node:crypto';
 import type { Stats } from 'node:fs';
 import { type Header, type Pack, pack } from 'tar-stream';
 import { cancelled } from '../../errors.ts';
+import { BufferPool } from '../buffer-pool.ts';
 import { deviceMajor, deviceMinor } from './device-numbers.ts';
 import { hashed } from './hashed.ts';
-import { type Found, fileBytes, lookAtTop, type TreeOptions, treeBelow } from './host-tree.ts';
+import {
+  type Found,
+  fileBytes,
+  lookAhead,
+  lookAtTop,
+  smallBytes,
+  type TreeOptions,
+  treeBelow,
+} from './host-tree.ts';
 import { type Content, type TreeEntry, treeEntry } from './tree-entry.ts';
 
 /** The largest owner id that a ustar header of tar-stream holds (6 octal digits); larger ones go into pax. */
@@ -19,6 +28,8 @@ export interface PackOptions extends TreeOptions {
   root?: 'include' | 'plain' | 'leave-out';
   /** Whether names of one file stay that, or each gets a file of its own. @default 'keep' */
   hardLinks?: 'keep' | 'separate';
+  /** `borrowed`: each chunk is written over when the one after it has been asked for. @default the caller's to keep */
+  chunks?: 'borrowed';
   /** Told of everything below the top (or of the file that is the top) when it has been packed; a hard link is a file. */
   onEntry?: ((entry: TreeEntry) => void) | undefined;
 }
@@ -35,12 +46,16 @@ export async function* packPath(
   options: PackOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const tar = pack();
-  const packing = new Packing(tar, options).all(hostPath).then(
+  const pool = options.chunks === 'borrowed' ? new BufferPool(smallBytes, lookAhead) : undefined;
+  const packing = new Packing(tar, options, pool).all(hostPath).then(
     () => tar.finalize(),
     (error) => tar.destroy(error),
   );
   try {
-    for await (const chunk of tar) yield chunk as Uint8Array; // Of nothing else is a tar made.
+    for await (const chunk of tar) {
+      yield chunk as Uint8Array; // Of nothing else is a tar made.
+      pool?.give(chunk as Uint8Array);
+    }
   } finally {
     tar.destroy();
     await packing;
@@ -56,12 +71,14 @@ interface Linked {
 class Packing {
   readonly #tar: Pack;
   readonly #options: PackOptions;
+  readonly #pool: BufferPool | undefined;
   /** By device and inode. */
   readonly #linked = new Map<string, Linked>();
 
-  constructor(tar: Pack, options: PackOptions) {
+  constructor(tar: Pack, options: PackOptions, pool: BufferPool | undefined) {
     this.#tar = tar;
     this.#options = options;
+    this.#pool = pool;
   }
 
   async all(path: string): Promise<void> {
@@ -73,7 +90,7 @@ class Packing {
     if (root === 'plain') await this.#write({ ...headerOf(name, top.stats), mode: 0o755 });
     else if (root !== 'leave-out') await this.#write(headerOf(name, top.stats));
     const prefix = name === '.' ? '' : `${name}/`;
-    for await (const found of treeBelow(top, this.#options)) {
+    for await (const found of treeBelow(top, this.#options, this.#pool)) {
       await this.#entry(prefix + found.relative, found);
     }
   }
@@ -116,7 +133,7 @@ class Packing {
   }
 
   async #largeFile(header: EntryHeader & { size: number }, { path }: Found): Promise<Content | undefined> {
-    const bytes = fileBytes(path, header.size);
+    const bytes = fileBytes(path, header.size, this.#pool);
     if (!this.#options.onEntry) {
       await this.#write(header, bytes);
       return undefined;

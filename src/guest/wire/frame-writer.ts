@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { BufferPool } from '../buffer-pool.ts';
 import { type FrameType, maxFrameBytes } from '../protocol.ts';
 import { frameBytes, writeFrame } from './frame.ts';
 
@@ -15,9 +16,12 @@ const highWaterBytes = 4 * maxFrameBytes;
  */
 export class FrameWriter {
   readonly #socket: Socket;
+  /** For batches of frames that are not small. */
+  readonly #pool = new BufferPool(maxFrameBytes, highWaterBytes / maxFrameBytes);
   #batches: Buffer[] = [];
-  /** Bytes used of the last batch. */
+  /** Bytes used of the last batch, and of those before it. */
   #used = 0;
+  #usedOfBatches: number[] = [];
   #unflushedBytes = 0;
   #flushing = false;
   #waiting: (() => void)[] = [];
@@ -32,8 +36,8 @@ export class FrameWriter {
     const size = frameBytes(payload.length);
     let batch = this.#batches.at(-1);
     if (!batch || batch.length - this.#used < size) {
-      if (batch) this.#batches.splice(-1, 1, batch.subarray(0, this.#used));
-      batch = Buffer.allocUnsafe(Math.max(size, batchBytes));
+      if (batch) this.#usedOfBatches.push(this.#used);
+      batch = size <= batchBytes ? Buffer.allocUnsafe(batchBytes) : this.#pool.take(maxFrameBytes);
       this.#batches.push(batch);
       this.#used = 0;
     }
@@ -66,13 +70,19 @@ export class FrameWriter {
     this.#flushing = false;
     this.#unflushedBytes = 0;
     const batches = this.#batches;
+    const used = [...this.#usedOfBatches, this.#used];
     this.#batches = [];
-    const last = batches.pop();
-    if (!last || this.#socket.destroyed) return;
-    if (batches.length > 0) this.#socket.cork();
-    for (const batch of batches) this.#socket.write(batch);
-    this.#socket.write(last.subarray(0, this.#used));
-    if (batches.length > 0) this.#socket.uncork();
+    this.#usedOfBatches = [];
+    if (batches.length === 0 || this.#socket.destroyed) return;
+    if (batches.length > 1) this.#socket.cork();
+    for (const [index, batch] of batches.entries()) this.#write(batch, used[index] ?? 0);
+    if (batches.length > 1) this.#socket.uncork();
+  }
+
+  #write(batch: Buffer, used: number): void {
+    const bytes = batch.subarray(0, used);
+    if (batch.length > batchBytes) this.#socket.write(bytes, () => this.#pool.give(batch));
+    else this.#socket.write(bytes);
   }
 
   #wake(): void {
