@@ -1,6 +1,6 @@
 /** Builds `dist/`: the JavaScript of `src/` and the static guest agent of `agent/`. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
@@ -49,8 +49,8 @@ export function build(): void {
 /** The CLI in a few files: finding and reading hundreds of modules would take most of the time of a short command. */
 function bundleCli(): void {
   const outdir = join(root, 'dist/bundle');
-  rmSync(outdir, { recursive: true, force: true });
-  buildSync({
+  const { outputFiles } = buildSync({
+    write: false,
     entryPoints: [join(root, 'src/cli/main.ts')],
     outdir,
     bundle: true,
@@ -67,6 +67,14 @@ function bundleCli(): void {
     },
     logLevel: 'warning',
   });
+  // Each in one step, what is imported before what imports it: a CLI may be started meanwhile.
+  mkdirSync(outdir, { recursive: true });
+  for (const { path, contents } of outputFiles.toSorted((a) => (a.path.endsWith('/main.js') ? 1 : -1))) {
+    writeFileSync(`${path}.new`, contents);
+    renameSync(`${path}.new`, path);
+  }
+  const made = new Set(outputFiles.map(({ path }) => path));
+  for (const name of readdirSync(outdir)) if (!made.has(join(outdir, name))) rmSync(join(outdir, name));
 }
 
 if (import.meta.main) build();

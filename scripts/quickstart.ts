@@ -36,6 +36,19 @@ await step('Files copied in and out', async () => {
   assert((await shell(['cat', result])).trim() === '5', 'the guest counted the words');
 });
 
+await step('A step that is not run twice, and why it would be', async () => {
+  mkdirSync(join(place, 'src'), { recursive: true });
+  writeFileSync(join(place, 'src', 'words.txt'), 'a microVM for every session\n');
+  const flags = ['--inject', 'build/quickstart/src'];
+  const command = ['--', 'sh', '-c', 'sleep 1; wc -w < words.txt; cat /proc/sys/kernel/random/uuid'];
+  const first = await alcove(['run', '--auto-key', ...flags, ...command]);
+  const second = await alcove(['run', '--auto-key', ...flags, ...command]);
+  assert(first === second, 'the second run is the first one again');
+  writeFileSync(join(place, 'src', 'words.txt'), 'a microVM for every single session\n');
+  const why = await alcove(['cache', 'explain', ...flags, ...command]);
+  assert(why.includes('words.txt'), 'the file that makes the difference is named');
+});
+
 await step('A VM that stays', async () => {
   await alcove(['vm', 'create', '--id', vm, '--start']);
   await alcove(['exec', vm, '--', 'sh', '-c', 'echo "written once" > /note; cat /note']);

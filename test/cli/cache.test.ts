@@ -384,11 +384,16 @@ describe('cache explain', () => {
     expect(line).not.toContain('\x1b');
   });
 
-  test('without a key nothing is cached, and it says so', async () => {
-    const { run, io, alcove } = testCli();
-    expect(await run('cache', 'explain', '--', 'make')).toBe(0);
-    expect(io.stdout.text).toBe('not cached: neither --auto-key nor --cache is given\n');
-    expect(alcove.opened).toEqual([]);
+  test('without a key it is --auto-key that is meant, other policies included', async () => {
+    const { run, alcove } = testCli();
+    await run('cache', 'explain', '--', 'make');
+    await run('cache', 'explain', '--ttl', '1h', '--', 'make');
+    await run('cache', 'explain', '--cache', 'mine', '--', 'make');
+    expect(alcove.calls.flatMap(([call, , policy]) => (call === 'explain' ? [policy] : []))).toEqual([
+      { auto: 'forever' },
+      { auto: { ttlMs: 3_600_000 } },
+      { cache: 'mine' },
+    ]);
   });
 
   test('refuses what run refuses', async () => {

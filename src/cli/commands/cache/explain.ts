@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
-import type { Explanation } from '../../../executor/index.ts';
 import { addExamples, type Cli } from '../../action.ts';
 import { cachePolicyOf } from '../../cached/cache-options.ts';
-import { cachedActionOf, checkRunFlags, isCached } from '../../cached/cached-action.ts';
+import { cachedActionOf, checkRunFlags } from '../../cached/cached-action.ts';
 import { renderExplanation } from '../../explanation/render-explanation.ts';
 import { invalidFlag } from '../../invalid-flag.ts';
 import type { Invocation } from '../../invocation.ts';
@@ -12,7 +11,7 @@ export function addCacheExplainCommand(parent: Command, cli: Cli): void {
   const command = parent
     .command('explain')
     .description(
-      'Say what `alcove run` with these flags would do now, a hit or a miss, and why: what is different from the most similar run before. Runs nothing.',
+      'Say what `alcove run` with these flags would do now, a hit or a miss, and why: what is different from the most similar run before. Without --cache it is --auto-key that is meant. Runs nothing.',
     )
     .usage('[options of run] -- COMMAND [ARGUMENT…]')
     .argument('<command...>', 'program and arguments')
@@ -20,7 +19,7 @@ export function addCacheExplainCommand(parent: Command, cli: Cli): void {
   addRunOptions(command, cli.io);
   command.option('--all-changes', 'each input that changed, however many').action(cli.action(explain));
   addExamples(command, [
-    ['alcove cache explain --auto-key --inject . -- sh build.sh', 'Which file changed since the last build?'],
+    ['alcove cache explain --inject . -- sh build.sh', 'Which file changed since the last build?'],
     ['alcove cache explain --cache nightly --ttl 1d -- ./fetch.sh', 'Is it still fresh?'],
   ]);
 }
@@ -31,13 +30,9 @@ async function explain(
   flags: RunFlags & { allChanges?: true },
 ): Promise<number> {
   if (words[0]?.startsWith('-')) throw invalidFlag('command', `"${words[0]}" is not a command`);
-  const policy = cachePolicyOf(flags);
+  // Who asks why means a run that is cached; one with neither flag is not.
+  const policy = cachePolicyOf({ ...(flags.cache === undefined && { autoKey: true }), ...flags });
   checkRunFlags(flags, policy);
-  if (!isCached(policy)) {
-    const explanation: Explanation = { verdict: 'not cached' };
-    await invocation.show(explanation, () => 'not cached: neither --auto-key nor --cache is given');
-    return 0;
-  }
   const { signal, style, width, io } = invocation;
   return invocation.withEngine(async (alcove) => {
     const explanation = await alcove.explain(cachedActionOf(words, flags), policy, { signal });
