@@ -67,9 +67,10 @@ function bundleCli(): void {
     },
     logLevel: 'warning',
   });
+  const isMain = ({ path }: { path: string }) => path.endsWith('/main.js');
   // Each in one step, what is imported before what imports it: a CLI may be started meanwhile.
   mkdirSync(outdir, { recursive: true });
-  for (const { path, contents } of outputFiles.toSorted((a) => (a.path.endsWith('/main.js') ? 1 : -1))) {
+  for (const { path, contents } of outputFiles.toSorted((a, b) => Number(isMain(a)) - Number(isMain(b)))) {
     writeFileSync(`${path}.new`, contents);
     renameSync(`${path}.new`, path);
   }
