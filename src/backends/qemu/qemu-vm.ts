@@ -167,6 +167,7 @@ export class QemuVm implements BackendVm {
       this.#attach(machine, console, channel);
       await this.#files.useUpMemory();
     } catch (error) {
+      await this.#end(); // It came up, and its record could not be written: what it did goes with the top of its disk.
       this.#clearing = Promise.reject(error); // Whether all is gone is looked at once more by the next call.
       this.#clearing.catch(() => undefined);
       await this.#files.takeBackStart();
@@ -289,10 +290,19 @@ export class QemuVm implements BackendVm {
       await this.#files.keep(kept);
       await this.#context.at('suspend.marked');
     } catch (error) {
-      await captured.goOn();
-      await this.#files.removeOtherMemory();
+      if (this.#files.memoryState === 'kept') {
+        // Whoever finds this on record goes on from it: the disk must stay as it is.
+        await this.#endSuspended(running);
+      } else {
+        await captured.goOn();
+        await this.#files.removeOtherMemory();
+      }
       throw error;
     }
+    await this.#endSuspended(running);
+  }
+
+  async #endSuspended(running: RunningMachine): Promise<void> {
     this.#running = undefined;
     this.#clear(running);
     await this.#cleared();
@@ -380,14 +390,17 @@ export class QemuVm implements BackendVm {
   }
 
   async destroy(): Promise<void> {
-    const running = this.#running;
-    this.#running = undefined;
-    if (running) {
-      await running.line.close();
-      await running.machine.finish('kill').catch(() => undefined); // The sweep below tries again, and tells.
-    }
+    await this.#end();
     await this.#clearing.catch(() => undefined);
     await sweep(this.#machinePlaces(), this.#context.clock);
+  }
+
+  /** Ends its machine, if it has one, by force. What that leaves, or what does not end, is for the sweep that comes after. */
+  async #end(): Promise<void> {
+    const running = this.#running;
+    this.#running = undefined;
+    await running?.line.close();
+    await running?.machine.finish('kill').catch(() => undefined);
   }
 
   async guest(options: BackendCallOptions = {}): Promise<GuestChannel> {

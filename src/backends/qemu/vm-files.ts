@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { storageError } from '../../store/index.ts';
 import type { CreateRequest, SnapshotManifest, SpareKey } from '../../vm/backend.ts';
 import { stateFile } from './device-state.ts';
 import { checkLayers, makeTop, removeTop } from './disk-layers.ts';
@@ -21,7 +22,7 @@ import { spareTop } from './spare.ts';
 import { imageKey, memoryKey, shapeKey } from './spare-keys.ts';
 import type { Origin } from './start-machine.ts';
 import type { VmPlaces } from './vm-places.ts';
-import { type DiskRecord, type MemoryRecord, type VmRecord, writeVmRecord } from './vm-record.ts';
+import { type DiskRecord, isOnDisk, type MemoryRecord, type VmRecord, writeVmRecord } from './vm-record.ts';
 
 /**
  * What lasts of a VM: its disk, its memory while that is kept, and the record of both. Memory and disk belong together: a start from
@@ -137,7 +138,10 @@ export class VmFiles implements DiskOwner {
     await removeTop(this.places.disk, { ...this.disk, top: spareTop - 1 });
   }
 
-  /** Makes memory that was written into the VM's own directory what the next start goes on from. */
+  /**
+   * Makes memory that was written into the VM's own directory what the next start goes on from. When it throws, {@link memoryState}
+   * tells whether it is that all the same, because the disk failed at the last step and again when that was taken back.
+   */
   async keep({ layers, device, facts }: KeptMemory): Promise<void> {
     const named = layers.map(({ path, digest }) => ({ file: basename(path), digest }));
     const earlier = Object.fromEntries(
@@ -179,9 +183,29 @@ export class VmFiles implements DiskOwner {
     await removeOthers(this.places.memory, [...(memory?.layers.map(({ file }) => file) ?? []), ...state]);
   }
 
+  /** Whole or not at all: whatever fails, the record in memory is the one on disk. */
   async #set(change: Partial<VmRecord>): Promise<void> {
     const record = { ...this.#record, ...change };
-    await writeVmRecord(this.places.recordPath, record);
-    this.#record = record;
+    try {
+      await writeVmRecord(this.places.recordPath, record);
+      this.#record = record;
+    } catch (error) {
+      await this.#putBack(record);
+      throw storageError(this.places.recordPath, error);
+    }
+  }
+
+  /**
+   * After a record that could not be written: it may be in place already, and only its name not be synced. When a disk that fails does
+   * not take the one before it either, the new one is the truth.
+   */
+  async #putBack(failed: VmRecord): Promise<void> {
+    const { recordPath } = this.places;
+    try {
+      await writeVmRecord(recordPath, this.#record);
+    } catch {
+      // The first error is the one that is told.
+      if (await isOnDisk(recordPath, failed)) this.#record = failed;
+    }
   }
 }

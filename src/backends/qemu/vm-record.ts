@@ -53,6 +53,12 @@ export async function writeVmRecord(path: string, record: VmRecord): Promise<voi
   await writeFileDurably(path, JSON.stringify(record));
 }
 
+/** Whether it is this record that is in place. One that cannot be read is taken for it. */
+export async function isOnDisk(path: string, record: VmRecord): Promise<boolean> {
+  const text = JSON.stringify(record);
+  return (await readFile(path, 'utf8').catch(() => text)) === text;
+}
+
 /** @returns `undefined` when there is none: making the VM did not come to its end @throws AlcoveError `StateCorrupt` */
 export async function readVmRecord(path: string): Promise<VmRecord | undefined> {
   let text: string;
