@@ -29,9 +29,9 @@ export class Docker implements AsyncDisposable {
     return docker;
   }
 
-  /** `docker import` of a root filesystem; resolves with the image's name. */
+  /** `docker import` of a root filesystem; resolves with the image's name. What is built from it inherits its label. */
   async import(tar: string, tag: string): Promise<string> {
-    await this.do('import', tar, `${this.#mark}:${tag}`);
+    await this.do('import', `--change=LABEL ${this.#mark}=`, tar, `${this.#mark}:${tag}`);
     return `${this.#mark}:${tag}`;
   }
 
@@ -114,5 +114,7 @@ export class Docker implements AsyncDisposable {
     if (containers) await this.removeContainers(...containers.split('\n'));
     const images = await this.do('images', '--format={{.Repository}}:{{.Tag}}', this.#mark);
     if (images) await this.do('rmi', '--force', ...images.split('\n'));
+    // What builds left without a name.
+    await this.do('image', 'prune', '--force', `--filter=label=${this.#mark}`);
   }
 }
