@@ -1,5 +1,5 @@
 /** What something that runs takes of the host for itself alone. */
-import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats, writeFileSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync, readlinkSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 
 /** Memory that goes when the process goes, in MiB: what it shares with others is not counted. From `/proc/PID/smaps_rollup`, proc(5). */
@@ -49,13 +49,12 @@ function workingDir(pid: string): string {
   }
 }
 
-/** From now on {@link peakMemoryMiB} tells of what comes. See `clear_refs` in proc(5). */
-export function forgetPeakMemory(): void {
-  writeFileSync('/proc/self/clear_refs', '5');
-}
-
-/** The most memory that this process had at once, in MiB. */
-export function peakMemoryMiB(): number {
-  const [, kilobytes] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? [];
-  return Number(kilobytes) / 1024;
+/** The most memory that a process had at once, in MiB; `undefined` when it has ended. See VmHWM in proc(5). */
+export function peakMemoryMiB(pid: number): number | undefined {
+  try {
+    const [, kilobytes] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+    return kilobytes === undefined ? undefined : Number(kilobytes) / 1024;
+  } catch {
+    return undefined;
+  }
 }

@@ -7,6 +7,7 @@ const flags: Readonly<Record<string, readonly string[]>> = {
   'no-op': ['-nostdlib'],
   gap: ['-Wall'],
   change: ['-Wall'],
+  files: ['-Wall'],
 };
 
 /** Compiles all of them into a directory. */
