@@ -7,7 +7,6 @@ export {
   identifyProcess,
   isAlive,
   type ProcessIdentity,
-  processProgram,
   signalProcess,
 } from './process-identity.ts';
 export {

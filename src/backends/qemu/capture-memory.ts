@@ -18,7 +18,7 @@ import { prepareRamDump } from './ram-dump.ts';
 import { readRunRecord } from './run-record.ts';
 
 /** Tells in a snapshot's record how its RAM was read; nothing depends on it. */
-export const captureFact = 'capture';
+const captureFact = 'capture';
 
 /** What is captured of a machine at one instant and written down after it. */
 export interface CapturedMemory extends AsyncDisposable {

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../../host/index.ts';
 import type { CgroupPlaces } from './cgroup-places.ts';
@@ -58,11 +58,6 @@ export function makeCgroups(files: Map<string, Record<string, string>>): void {
 
 export function joinCgroups(dirs: Iterable<string>, pid: number): void {
   for (const dir of dirs) writeFileSync(join(dir, 'cgroup.procs'), String(pid));
-}
-
-/** Whether the process is in that group. */
-export function isInCgroup(dir: string, pid: number): boolean {
-  return readFileSync(join(dir, 'cgroup.procs'), 'utf8').split('\n').includes(String(pid));
 }
 
 /** Removes groups whose processes have ended; the kernel may take a moment to see them empty. */

@@ -3,6 +3,7 @@ import type { BackendCallOptions, MachineShape } from '../../vm/backend.ts';
 import type { AcceleratorChoice } from './accelerator.ts';
 import type { Failpoint } from './failpoints.ts';
 import type { GuestConnector } from './guest-line.ts';
+import type { MadeFiles } from './made-files.ts';
 import type { MemoryImages } from './memory/index.ts';
 import type { QemuHost } from './probe-host.ts';
 import type { Templates } from './templates.ts';
@@ -22,6 +23,7 @@ export interface QemuContext {
   readonly uids: UidPool;
   readonly images: MemoryImages;
   readonly templates: Templates;
+  readonly files: MadeFiles;
   readonly memoryAccess: MemoryAccess;
   /** For crash tests; does nothing otherwise. */
   readonly at: Failpoint;

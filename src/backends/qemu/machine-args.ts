@@ -125,7 +125,7 @@ function driveArgs(disk: DiskRecord | undefined, prefix = ''): string[] {
   ];
 }
 
-export const emptyNames = { image: 'no-image', disk: 'no-disk' } as const;
+const emptyNames = { image: 'no-image', disk: 'no-disk' } as const;
 const emptyNodes = [
   {
     driver: 'null-co',

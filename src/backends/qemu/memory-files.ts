@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AlcoveError } from '../../errors.ts';
 import {
@@ -136,10 +136,4 @@ export async function removeOthers(dir: string, recorded: readonly string[]): Pr
     throw storageError(dir, error);
   });
   for (const name of names) if (!recorded.includes(name)) await rm(join(dir, name), { force: true });
-}
-
-/** A file that never changes again. */
-export async function sealFile(path: string): Promise<void> {
-  await chmod(path, 0o400);
-  await syncPath(path);
 }

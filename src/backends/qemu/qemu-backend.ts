@@ -22,23 +22,23 @@ import {
   type KvmEvidence,
   rememberTrial,
 } from './accelerator.ts';
-import { BlankDisks } from './blank-disk.ts';
-import type { MemoryAccess } from './context.ts';
+import { blankDisk } from './blank-disk.ts';
+import type { MemoryAccess, QemuContext } from './context.ts';
 import { makeDisk, snapshotLayers } from './disk-layers.ts';
 import type { Failpoint, QemuFailpointName } from './failpoints.ts';
 import type { GuestConnector } from './guest-line.ts';
 import { QemuKeepsakes } from './keepsakes.ts';
 import { machineFacts } from './machine-facts.ts';
+import { MadeFiles } from './made-files.ts';
 import { MemoryImages } from './memory/index.ts';
 import { adoptMemory, type KeptMemory, snapshotMemory } from './memory-files.ts';
 import { newMac } from './new-mac.ts';
 import { type HostFacts, probeHost, type QemuHost, type QemuPrograms, readHostFacts } from './probe-host.ts';
 import { QemuVm } from './qemu-vm.ts';
-import { Rehearsal } from './rehearsal.ts';
 import { rememberHost } from './remember-host.ts';
 import { MiB } from './sizes.ts';
 import { assertDiskRestorable, assertMemoryFits } from './snapshot-manifest.ts';
-import { QemuSpares, type SpareContext } from './spares.ts';
+import { QemuSpares } from './spares.ts';
 import { describeLimits } from './spawn-qemu.ts';
 import { machineIn, sweep } from './sweep.ts';
 import { inEach, sweepOrphans } from './sweep-orphans.ts';
@@ -84,7 +84,7 @@ export function createQemuBackend(options: QemuBackendOptions): VmBackend {
   return new QemuBackend(options);
 }
 
-class QemuBackend implements VmBackend, SpareContext {
+class QemuBackend implements VmBackend, QemuContext {
   readonly name = 'qemu';
   readonly clock: Clock;
   readonly connector: GuestConnector;
@@ -96,8 +96,7 @@ class QemuBackend implements VmBackend, SpareContext {
   readonly templates: Templates;
   readonly at: Failpoint;
   readonly #options: QemuBackendOptions;
-  readonly blanks: BlankDisks;
-  readonly rehearsal: Rehearsal;
+  readonly files: MadeFiles;
   readonly spares: QemuSpares;
   readonly keepsakes: QemuKeepsakes;
   #host: Promise<QemuHost> | undefined;
@@ -111,13 +110,12 @@ class QemuBackend implements VmBackend, SpareContext {
     this.stateDir = stateDir;
     this.memoryAccess = options.memoryAccess ?? 'as the host has it';
     this.at = async (name) => options.failpoint?.(name);
-    this.blanks = new BlankDisks(stateDir);
+    this.files = new MadeFiles(stateDir);
     this.images = new MemoryImages({
       dir: join(stateDir.templatesDir, 'memory'),
       tmpDir: stateDir.tmpDir,
       clock: this.clock,
     });
-    this.rehearsal = new Rehearsal(stateDir, this.blanks);
     this.spares = new QemuSpares(this);
     this.templates = new Templates(stateDir.templatesDir, () => this, this.at);
     this.keepsakes = new QemuKeepsakes(stateDir.templatesDir, this.templates, this.images);
@@ -187,7 +185,7 @@ class QemuBackend implements VmBackend, SpareContext {
   async create(request: CreateRequest, options: BackendCallOptions = {}): Promise<QemuVm> {
     const { diskMiB } = request.shape;
     options.onProgress?.('making the disk');
-    const [, blank] = await Promise.all([this.host(options), this.blanks.get(diskMiB)]);
+    const [, blank] = await Promise.all([this.host(options), blankDisk(this.files, diskMiB)]);
     return this.#make(
       request,
       (dir) => makeDisk(dir, [{ path: blank, digest: null }], diskMiB * MiB, 'as-image'),

@@ -29,6 +29,7 @@ import { exportMemory, type KeptMemory } from './memory-files.ts';
 import { type QmpRunState, queryRunState } from './qmp-commands.ts';
 import { recoverMachine } from './recover-machine.ts';
 import { readRunRecord, updateRunRecord } from './run-record.ts';
+import { MiB } from './sizes.ts';
 import { snapshotManifest } from './snapshot-manifest.ts';
 import { boundLayers, exportSnapshot, freezeDiskOff } from './snapshot-vm.ts';
 import { QemuSpare } from './spare.ts';
@@ -40,7 +41,7 @@ import { type MachinePlaces, machinePlaces, type VmPlaces } from './vm-places.ts
 import type { VmRecord } from './vm-record.ts';
 
 /** Disk that memory images may take which no machine is mapped from: some twenty of small machines. */
-const unusedImageBytes = 2 * 2 ** 30;
+const unusedImageBytes = 2048 * MiB;
 
 /** One VM of the QEMU backend. See {@link BackendVm} for what each call promises. */
 export class QemuVm implements BackendVm {
@@ -310,7 +311,7 @@ export class QemuVm implements BackendVm {
   }
 
   get #ramBytes(): number {
-    return this.#request.shape.memoryMiB * 2 ** 20;
+    return this.#request.shape.memoryMiB * MiB;
   }
 
   async pause(options: BackendCallOptions = {}): Promise<void> {

@@ -5,7 +5,7 @@ import { isAlcoveError } from '../../errors.ts';
 import { type GuestChannel, runCommand } from '../../guest/index.ts';
 import { linkOrCopy } from '../../store/index.ts';
 import type { BackendCallOptions, SpareKey, SpareMaker, SpareRequest } from '../../vm/backend.ts';
-import type { BlankDisks } from './blank-disk.ts';
+import { blankDisk } from './blank-disk.ts';
 import { ConsoleLog } from './console-log.ts';
 import type { QemuContext } from './context.ts';
 import { loadDeviceState } from './device-state.ts';
@@ -18,7 +18,7 @@ import { type KeptMemory, pagesFile, snapshotMemory } from './memory-files.ts';
 import { newMac } from './new-mac.ts';
 import type { QemuVm } from './qemu-vm.ts';
 import { queryRunState } from './qmp-commands.ts';
-import type { Rehearsal } from './rehearsal.ts';
+import { rehearsalDrives } from './rehearsal.ts';
 import { readRunRecord, updateRunRecord } from './run-record.ts';
 import { MiB } from './sizes.ts';
 import {
@@ -42,13 +42,11 @@ const answerMs = 2000;
 /** Before the drives of a rehearsal, which lie beside those of the VM that comes later. */
 const rehearsalPrefix = 'rehearsal';
 
-export type SpareContext = QemuContext & { blanks: BlankDisks; rehearsal: Rehearsal };
-
 /** Makes machines ahead of need; see {@link SpareMaker} for what each call promises. */
 export class QemuSpares implements SpareMaker {
-  readonly #context: SpareContext;
+  readonly #context: QemuContext;
 
-  constructor(context: SpareContext) {
+  constructor(context: QemuContext) {
     this.#context = context;
   }
 
@@ -150,10 +148,10 @@ interface GuestSpare {
 }
 
 /** Has no root yet; has done once what a start does, on drives that go away, so that all of it is translated. */
-function shapeSpare({ rehearsal }: SpareContext): GuestSpare {
+function shapeSpare({ files }: QemuContext): GuestSpare {
   return {
     prefix: rehearsalPrefix,
-    drives: (places) => rehearsal.drives(join(places.dir, 'rehearsal')),
+    drives: (places) => rehearsalDrives(files, join(places.dir, 'rehearsal')),
     async prepare(channel, signal) {
       await channel.rehearse({ lowerSerial: imageSerial, upperSerial: diskSerial }, { signal });
       return null;
@@ -162,13 +160,13 @@ function shapeSpare({ rehearsal }: SpareContext): GuestSpare {
 }
 
 /** Has its root mounted, on a disk of its own. */
-function imageSpare(context: SpareContext, { image, shape }: SpareRequest & { kind: 'image' }): GuestSpare {
+function imageSpare(context: QemuContext, { image, shape }: SpareRequest & { kind: 'image' }): GuestSpare {
   const mac = shape.network === 'user' ? newMac() : null;
   return {
     prefix: '',
     async drives(places) {
       const diskDir = join(places.dir, spareDiskDir);
-      const blank = await context.blanks.get(shape.diskMiB);
+      const blank = await blankDisk(context.files, shape.diskMiB);
       await mkdir(diskDir, { recursive: true });
       const disk: DiskRecord = {
         virtualBytes: shape.diskMiB * MiB,

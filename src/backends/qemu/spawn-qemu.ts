@@ -30,7 +30,7 @@ const maxTasks = 128;
 const deviceCpus = 0.5;
 
 /** What a QEMU for this plan may use in all. */
-export function processLimits(plan: MachinePlan) {
+function processLimits(plan: MachinePlan) {
   const translation = plan.accelerator === 'tcg' ? translationMiB : 0;
   return {
     memoryBytes: (plan.shape.memoryMiB + overheadMiB + translation) * MiB,
@@ -120,7 +120,7 @@ export function limitedCommand(host: QemuHost, plan: MachinePlan): [program: str
 }
 
 /** Which confinement a plan brings, for people. */
-export function describeConfinement(host: QemuHost, plan: MachinePlan): Record<string, string> {
+function describeConfinement(host: QemuHost, plan: MachinePlan): Record<string, string> {
   return {
     seccomp: 'on',
     user: plan.dropTo === undefined ? "the engine's own" : String(plan.dropTo),

@@ -279,7 +279,7 @@ function keyOf(facts: Record<string, string>): string {
     .slice(0, 32);
 }
 
-export function sameFacts(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
+function sameFacts(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
   return keyOf({ ...a }) === keyOf({ ...b });
 }
 

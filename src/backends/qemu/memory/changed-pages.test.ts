@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { runTool, systemClock } from '../../../host/index.ts';
 import { isSealed, sealOfFile } from '../../../store/index.ts';
 import { QmpConnection } from '../qmp-connection.ts';
-import { type CapturedPages, captureChangedPages, pageBytes, prepareCapture } from './index.ts';
+import { type CapturedPages, pageBytes, prepareCapture } from './index.ts';
 import { findMapping } from './process-mapping.ts';
 
 const MiB = 1 << 20;
@@ -69,6 +69,13 @@ async function makeRam(fill?: { offset: number; bytes: Buffer }): Promise<void> 
   await using file = await open(ramPath, 'wx', 0o600);
   await file.truncate(ramBytes);
   if (fill) await file.write(fill.bytes, 0, fill.bytes.length, fill.offset);
+}
+
+function captureChangedPages(request: Parameters<typeof prepareCapture>[0]) {
+  const prepared = prepareCapture(request);
+  if (prepared.kind === 'refused') return prepared;
+  using ready = prepared;
+  return ready.capture();
 }
 
 function capture(pid: number): CapturedPages {

@@ -28,21 +28,10 @@ const maxHeldBytes = 64 << 20;
 const slabBytes = 4 << 20;
 
 /**
- * Reads the pages of a stopped machine's RAM that differ from the file it has mapped privately. Every step is synchronous, as
- * the guest stands still meanwhile: about 1 ms for each MB changed, and 5 ms for 256 MiB of RAM.
+ * Does the part of a {@link PreparedCapture.capture capture} for which the machine need not stand still: finds the mapping and opens
+ * what it reads from. {@link PreparedCapture.takeMemory} does more of it.
  *
- * @throws AlcoveError `VmFailed` (the process is gone, or does not map the file), `StateUnusable` (the spill cannot be written)
- */
-export function captureChangedPages(request: CaptureRequest): CapturedPages | CaptureRefused {
-  const prepared = prepareCapture(request);
-  if (prepared.kind === 'refused') return prepared;
-  using ready = prepared;
-  return ready.capture();
-}
-
-/**
- * Does the part of {@link captureChangedPages} for which the machine need not stand still: finds the mapping and opens what it
- * reads from. {@link PreparedCapture.takeMemory} does more of it.
+ * @throws AlcoveError `VmFailed`: the process is gone, or does not map the file
  */
 export function prepareCapture(request: CaptureRequest): PreparedCapture | CaptureRefused {
   if (hostPageBytes() !== pageBytes)
@@ -89,7 +78,12 @@ export class PreparedCapture implements Disposable {
       this.#slabs.push(touched());
   }
 
-  /** What differs now: to be called while the machine stands still. @throws as {@link captureChangedPages} */
+  /**
+   * Reads the pages of a stopped machine's RAM that differ from the file it has mapped privately. Every step is synchronous, as
+   * the guest stands still meanwhile: about 1 ms for each MB changed, and 5 ms for 256 MiB of RAM.
+   *
+   * @throws AlcoveError `VmFailed` (the process is gone), `StateUnusable` (the spill cannot be written)
+   */
   capture(): CapturedPages {
     const runs = this.#anonymous.find(this.#parts);
     const sink = new CaptureSink(this.#slabs.splice(0), this.#request.spillPath);

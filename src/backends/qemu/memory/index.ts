@@ -4,18 +4,11 @@
  * *memory image* (`memory-image.ts`), which QEMU maps privately. docs/decisions/0007-memory-layers.md says why.
  */
 export { CapturedPages } from './captured-pages.ts';
-export {
-  type CaptureRefused,
-  type CaptureRequest,
-  captureChangedPages,
-  PreparedCapture,
-  prepareCapture,
-} from './changed-pages.ts';
+export { prepareCapture } from './changed-pages.ts';
 export { differingFrom } from './differing-pages.ts';
 export { pagesOfFile } from './file-pages.ts';
-export type { LayerRun } from './layer-format.ts';
-export { type ListedImage, type MemoryImage, type MemoryImageRequest, MemoryImages } from './memory-image.ts';
-export { MemoryLayer, type OpenLayers, openLayers } from './memory-layer.ts';
+export { type MemoryImage, type MemoryImageRequest, MemoryImages } from './memory-image.ts';
+export { MemoryLayer, openLayers } from './memory-layer.ts';
 export { maxMemoryLayers, mergeFrom, mergeLayers } from './merge-layers.ts';
 export { type PageRun, type PageRuns, pageBytes } from './page-run.ts';
 export { writeMemoryLayer } from './write-memory-layer.ts';
