@@ -29,6 +29,21 @@ export async function diskUseOf(...paths: readonly string[]): Promise<DiskUse> {
   return { sizeBytes, ownBytes };
 }
 
+/** What a directory takes by itself, in bytes, once another is gone with which it shares files. */
+export async function ownBytesWithout(path: string, other: string): Promise<number> {
+  const inodes = new Map<string, { bytes: number; otherLinks: number }>();
+  await walk(path, undefined, (stats) => {
+    const otherLinks =
+      (inodes.get(inodeOf(stats))?.otherLinks ?? (stats.isDirectory() ? 1 : stats.nlink)) - 1;
+    inodes.set(inodeOf(stats), { bytes: stats.blocks * blockBytes, otherLinks });
+  });
+  await walk(other, undefined, (stats) => {
+    const inode = inodes.get(inodeOf(stats));
+    if (inode) inode.otherLinks--;
+  });
+  return [...inodes.values()].reduce((sum, { bytes, otherLinks }) => sum + (otherLinks <= 0 ? bytes : 0), 0);
+}
+
 /**
  * Everything below a directory by who owns it: each file and folder belongs to the owner of its own path, else to its folder's. An
  * inode with links of several owners is shared among them, and counts once in the total.

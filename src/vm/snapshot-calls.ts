@@ -1,6 +1,7 @@
 import { isAlcoveError } from '../errors.ts';
 import type { BackendCallOptions } from './backend.ts';
 import type { Calls } from './calls.ts';
+import { ownBytesWithout } from './disk-use.ts';
 import { parseSnapshotRef, snapshotRef } from './ids.ts';
 import { type LineageNode, lineage } from './lineage.ts';
 import {
@@ -13,7 +14,7 @@ import {
   importSnapshot,
 } from './portable/index.ts';
 import { neededBy, releaseSnapshot, removeSnapshot } from './remove-snapshot.ts';
-import { type RuntimeContext, snapshotDir } from './runtime-context.ts';
+import { type RuntimeContext, snapshotDir, vmDir } from './runtime-context.ts';
 import { snapshotFacts } from './snapshot-facts.ts';
 import { statSnapshotFiles } from './snapshot-files.ts';
 import { snapshotInfo } from './snapshot-info.ts';
@@ -79,6 +80,12 @@ export class SnapshotCalls {
       if (isAlcoveError(error, 'SnapshotCorrupt')) return false;
       throw error;
     }
+  }
+
+  /** What it takes of the disk by itself, in bytes, once the VM that it was taken of is gone. @throws AlcoveError `SnapshotNotFound` */
+  async ownBytes(ref: SnapshotRef): Promise<number> {
+    const { uid, vmId } = findSnapshot(this.#context, ref);
+    return ownBytesWithout(snapshotDir(this.#context, uid), vmDir(this.#context, vmId));
   }
 
   /** @throws AlcoveError `SnapshotNotFound`, `InvalidInput` */

@@ -66,6 +66,22 @@ test('what a command wrote is in what starts from its snapshot; the second time 
   });
 });
 
+test('an entry counts what its machine wrote, and not what it started with', async () => {
+  const { key: small = '', snapshot = 'none/none' } = await executor.execute(
+    action('dd if=/dev/urandom of=/root/a bs=1M count=3; sync'),
+    forever,
+  );
+  const { key: child = '' } = await executor.execute(
+    { source: { snapshot }, command: 'dd if=/dev/urandom of=/root/b bs=1M count=6; sync' },
+    forever,
+  );
+  const sizeOf = async (key: string) => (await executor.cache.inspect(key)).sizeBytes / 2 ** 20;
+  expect(await sizeOf(small)).toBeGreaterThan(3);
+  expect(await sizeOf(small)).toBeLessThan(6);
+  expect(await sizeOf(child)).toBeGreaterThan(6);
+  expect(await sizeOf(child)).toBeLessThan(9);
+});
+
 test('with memory, a process that a command left behind goes on counting in what starts from its snapshot', async () => {
   const count = 'i=0; (while :; do i=$((i+1)); echo $i > /tmp/count; usleep 10000; done) >/dev/null 2>&1 & ';
   const first = await executor.execute(

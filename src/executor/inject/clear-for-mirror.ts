@@ -46,19 +46,16 @@ class Clearing {
     });
   }
 
-  /** Removes something that the tree has as something else. */
+  /** Removes something that the tree has as something else. @throws AlcoveError `GuestFile` when it stays */
   async #makeWay(child: Child, kind: TreeKind): Promise<void> {
-    if (child.kind === 'directory' && (await this.#straysIn(child.path)).some(({ stays }) => stays)) {
-      throw new AlcoveError(
-        'GuestFile',
-        `${this.#inGuest(child.path)} in the guest is a directory with something in it that is left alone, where the folder has a ${kind}`,
-        {
-          remedy: 'Remove it in the guest first, or inject without ignore rules.',
-          details: { path: this.#inGuest(child.path), errno: 'ENOTEMPTY' },
-        },
-      );
-    }
-    await this.#removeAll([child.path]);
+    const { remove, stays } = await this.#strays(child);
+    if (!stays) return this.#removeAll(remove);
+    const path = this.#inGuest(child.path);
+    const problem = `is left alone, or something in it is, where the folder has a ${kind}`;
+    throw new AlcoveError('GuestFile', `the ${child.kind} ${path} in the guest ${problem}`, {
+      remedy: 'Remove it in the guest first, or inject without ignore rules.',
+      details: { path, errno: 'EEXIST' },
+    });
   }
 
   /** What is to be removed of something that the tree has not. */

@@ -69,18 +69,19 @@ export async function runAction(
     const output = transcript.retained();
     if (exit.exitCode !== 0) return { exit, output, phases };
     onProgress('taking the snapshot');
-    const { ref, ownBytes } = await runtime.snapshot(id, {
+    const { ref } = await runtime.snapshot(id, {
       ...call,
       id: 'result',
       memory: action.memory ? 'include' : 'exclude',
       labels: { [cacheLabel]: label },
     });
+    const sizeBytes = await runtime.snapshots.ownBytes(ref);
     const hold = runtime.snapshots.hold(ref);
     await context.at('execute.snapshotted');
     return {
       exit,
       output,
-      made: { snapshot: ref, sizeBytes: ownBytes, hold },
+      made: { snapshot: ref, sizeBytes, hold },
       phases: { ...phases, snapshot: watch() },
     };
   } finally {
