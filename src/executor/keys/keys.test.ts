@@ -207,6 +207,22 @@ test('two sets of inputs have one key when they are the same, in any order, and 
   );
 });
 
+test.each<[Record<string, string>, Record<string, string>]>([
+  [{ ab: 'c' }, { a: 'bc' }],
+  [{ a: 'b', c: 'd' }, { a: 'bcd' }],
+  [{ a: '1:b' }, { a: 'b' }],
+  [{ a: '', b: '' }, { ab: '' }],
+  [{ a: '\0b' }, { 'a\0': 'b' }],
+])('%j and %j have two keys', (one, other) => {
+  const [keyOne, keyOther] = [one, other].map((texts) =>
+    keyOf({
+      values: Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, { text }])),
+      trees: [],
+    }),
+  );
+  expect(keyOne).not.toBe(keyOther);
+});
+
 test('a key says which kind it is, and stays what it was', () => {
   expect(keyOf({ values: { command: { text: '"make"' } }, trees: [] })).toBe(
     'v1:b4f6d2ac09755f7821bda54aa22637432a212e3b2a0f1d9db984a4e3debb87d5',
