@@ -3,10 +3,10 @@ import type { GuestChannel } from '../../guest/index.ts';
 import type { BackendCallOptions } from '../../vm/backend.ts';
 import { type CapturedMemory, type PreparedMemoryCapture, prepareMemoryCapture } from './capture-memory.ts';
 import type { QemuContext } from './context.ts';
+import { type DiskOwner, type PreparedDiskFreeze, prepareDiskFreeze } from './freeze-disk.ts';
 import type { RunningMachine } from './guest-power.ts';
 import { queryRunState } from './qmp-commands.ts';
 import { updateRunRecord } from './run-record.ts';
-import { type DiskOwner, type PreparedDiskFreeze, prepareDiskFreeze } from './snapshot-vm.ts';
 
 /** How long the guest may stay frozen before it thaws by itself; a capture that took longer is thrown away. */
 const freezeMs = 20_000;

@@ -3,12 +3,12 @@ import { type Clock, isAlive, type ProcessIdentity } from '../../host/index.ts';
 import type { ConsoleLog } from './console-log.ts';
 import { removeTop } from './disk-layers.ts';
 import { waitForEnd } from './end-process.ts';
+import type { DiskOwner } from './freeze-disk.ts';
 import { endingMs, Machine } from './machine.ts';
 import { diskDevice, layerNode } from './machine-args.ts';
 import { indexOf } from './merge-disk.ts';
 import { type QmpRunState, queryRunState, queryTopNode } from './qmp-commands.ts';
 import { readRunRecord } from './run-record.ts';
-import type { DiskOwner } from './snapshot-vm.ts';
 import { machineProcesses, sweep } from './sweep.ts';
 import type { MachinePlaces } from './vm-places.ts';
 

@@ -4,6 +4,7 @@ import { storageError } from '../../store/index.ts';
 import type { CreateRequest, SnapshotManifest, SpareKey } from '../../vm/backend.ts';
 import { stateFile } from './device-state.ts';
 import { checkLayers, makeTop, removeTop } from './disk-layers.ts';
+import { type DiskOwner, freezeDiskOff } from './freeze-disk.ts';
 import { layerFile } from './machine-args.ts';
 import type { Drives } from './machine-drives.ts';
 import {
@@ -17,7 +18,6 @@ import {
   snapshotMemory,
 } from './memory-files.ts';
 import { assertMemoryFits } from './snapshot-manifest.ts';
-import { type DiskOwner, freezeDiskOff } from './snapshot-vm.ts';
 import { spareTop } from './spare.ts';
 import { imageKey, memoryKey, shapeKey } from './spare-keys.ts';
 import type { Origin } from './start-machine.ts';
