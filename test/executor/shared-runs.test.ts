@@ -111,6 +111,31 @@ test('when the machine of the one who runs it dies, that one fails, and another 
   expect(work.begun).toBe(2);
 });
 
+test('two hundred callers of ten keys, whose first machines all die: another takes over each, and none hangs', async () => {
+  const died = new Set<string>();
+  fixture.vm.backend.script(/^work /, async (run) => {
+    if (!died.has(run.line)) {
+      died.add(run.line);
+      fixture.vm.backend.dieByItself(run.vmId, 'struck by lightning');
+    }
+    await run.print(`${run.line}\n`);
+    return 0;
+  });
+  const results = await Promise.all(
+    Array.from({ length: 200 }, (_, index) =>
+      fixture.executor
+        .execute(action(`work ${index % 10}`), { cache: `k${index % 10}` })
+        .catch((error: Error) => error),
+    ),
+  );
+  const failed = results.filter((result) => result instanceof Error);
+  expect(failed).toHaveLength(10);
+  for (const error of failed) expect(error).toHaveProperty('code', 'VmFailed');
+  for (const [index, result] of results.entries())
+    if (!(result instanceof Error)) expect(result.stdout).toBe(`work ${index % 10}\n`);
+  expect(commandsRun()).toHaveLength(20);
+});
+
 test('a callback that throws ends its own caller alone', async () => {
   const work = gate('work');
   const bad = fixture.executor
