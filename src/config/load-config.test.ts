@@ -31,6 +31,7 @@ test('with nothing said, every key has its default', () => {
       min_free_memory_mib: 512,
       min_free_disk_mib: 1024,
     },
+    cache: { max_entries: 64, max_mib: 20_480, reserved_mib: 1024 },
     qemu: { accel: 'auto' },
   });
 });
@@ -63,6 +64,8 @@ test('docs/config.md names every key and every variable', () => {
 const refused: [name: string, env: () => NodeJS.ProcessEnv, field: string][] = [
   ['an unknown key', () => withFile('colour = 1'), 'colour'],
   ['an unknown key of a section', () => withFile('[limits]\nmax_vm = 1'), 'limits.max_vm'],
+  ['a cache of no entries', () => withFile('[cache]\nmax_entries = 0'), 'cache.max_entries'],
+  ['a cache of less than nothing', () => withFile('[cache]\nreserved_mib = -1'), 'cache.reserved_mib'],
   ['a limit of zero', () => withFile('[limits]\nmax_vms = 0'), 'limits.max_vms'],
   ['a number that is none', () => withFile('', { ALCOVE_MEMORY_MIB: 'lots' }), 'limits.memory_mib'],
   ['fewer than no machines', () => withFile('[warm]\nper_image = -1'), 'warm.per_image'],
