@@ -14,7 +14,7 @@ import type { VmRuntime } from '../../src/vm/index.ts';
 import { openRuntimeFixture, type RuntimeFixture } from './runtime-fixture.ts';
 
 /** How many engines are killed; a machine that has the time takes a hundred. */
-const kills = Number(process.env.ALCOVE_CRASH_KILLS ?? 16);
+const kills = Number(process.env.ALCOVE_CRASH_KILLS ?? 8);
 /** A miss passes some 25 steps of engine, runtime and backend; the calls below some 100. */
 const mostSteps = 110;
 
