@@ -1,4 +1,5 @@
-import { isAlcoveError } from '../errors.ts';
+import { lstatSync } from 'node:fs';
+import { join } from 'node:path';
 import type { BackendCallOptions } from './backend.ts';
 import type { Calls } from './calls.ts';
 import { ownBytesWithout } from './disk-use.ts';
@@ -16,7 +17,6 @@ import {
 import { neededBy, releaseSnapshot, removeSnapshot } from './remove-snapshot.ts';
 import { type RuntimeContext, snapshotDir, vmDir } from './runtime-context.ts';
 import { snapshotFacts } from './snapshot-facts.ts';
-import { statSnapshotFiles } from './snapshot-files.ts';
 import { snapshotInfo } from './snapshot-info.ts';
 import { findSnapshot, listedSnapshots, usingSnapshot } from './snapshot-source.ts';
 import { verifySnapshot } from './verify-snapshot.ts';
@@ -72,14 +72,12 @@ export class SnapshotCalls {
     const { vmId, id } = parseSnapshotRef(ref);
     const record = this.#context.snapshots.find(vmId, id);
     if (!record) return false;
-    const { uid, manifest } = record;
-    try {
-      await statSnapshotFiles({ dir: snapshotDir(this.#context, uid), manifest, ref });
-      return true;
-    } catch (error) {
-      if (isAlcoveError(error, 'SnapshotCorrupt')) return false;
-      throw error;
-    }
+    const dir = snapshotDir(this.#context, record.uid);
+    // At once: some files at 5 µs each, where a turn of the thread pool takes 100 and a cache hit 150 in all.
+    return Object.entries(record.manifest.files).every(([name, { sizeBytes }]) => {
+      const stats = lstatSync(join(dir, name), { throwIfNoEntry: false });
+      return stats?.isFile() && stats.size === sizeBytes;
+    });
   }
 
   /** What it takes of the disk by itself, in bytes, once the VM that it was taken of is gone. @throws AlcoveError `SnapshotNotFound` */

@@ -86,6 +86,8 @@ const plain = ({ stream, bytes }: { stream: Stream; bytes: Uint8Array }) => [str
 
 test('stored output that was damaged is an error', () => {
   const encoded = encodeRetained(kept(100, [['stdout', 'x']]));
-  for (const bad of [encoded.subarray(0, 5), Buffer.from('nonsense'), new Uint8Array()])
+  const large = encodeRetained(kept(100_000, [['stdout', 'x'.repeat(50_000)]]));
+  expect(large.length).toBeLessThan(1000);
+  for (const bad of [encoded.subarray(0, 5), large.subarray(0, 9), Buffer.from('nonsense'), new Uint8Array()])
     expect(() => decodeRetained(bad)).toThrowError(expect.objectContaining({ code: 'StateCorrupt' }));
 });

@@ -172,8 +172,8 @@ export function textOf(retained: Retained, stream: Stream): string {
 }
 
 /**
- * Version, then the missing bytes of each stream, then pieces: where, which stream, length, bytes. Numbers are little-endian; all but the
- * first byte is zstd.
+ * How the rest is encoded, then the missing bytes of each stream, then pieces: where, which stream, length, bytes. Numbers are
+ * little-endian; more than a little is zstd.
  */
 export function encodeRetained({ head, tail, dropped }: Retained): Uint8Array {
   const counts = Buffer.alloc(16);
@@ -184,10 +184,17 @@ export function encodeRetained({ head, tail, dropped }: Retained): Uint8Array {
     ...head.flatMap((piece) => encodePiece(piece, 0)),
     ...tail.flatMap((piece) => encodePiece(piece, 2)),
   ];
-  return Buffer.concat([Buffer.of(formatVersion), zstdCompressSync(Buffer.concat(body))]);
+  const whole = Buffer.concat(body);
+  return whole.length < worthCompressingBytes
+    ? Buffer.concat([Buffer.of(plain), whole])
+    : Buffer.concat([Buffer.of(compressed), zstdCompressSync(whole)]);
 }
 
-const formatVersion = 1;
+/** The first byte: how the rest is encoded. */
+const compressed = 1;
+const plain = 2;
+/** Setting zstd up takes 0.15 ms, as long as all the rest of a hit. */
+const worthCompressingBytes = 16_384;
 
 function encodePiece({ stream, bytes }: Piece, place: 0 | 2): Uint8Array[] {
   const header = Buffer.alloc(5);
@@ -199,8 +206,7 @@ function encodePiece({ stream, bytes }: Piece, place: 0 | 2): Uint8Array[] {
 /** @throws AlcoveError `StateCorrupt` for what {@link encodeRetained} did not make */
 export function decodeRetained(encoded: Uint8Array): Retained {
   try {
-    if (encoded[0] !== formatVersion) throw new Error(`format ${encoded[0]}`);
-    const body = zstdDecompressSync(encoded.subarray(1), { maxOutputLength: maxDecodedBytes });
+    const body = decompressed(encoded);
     const dropped = {
       stdout: Number(body.readBigUInt64LE(0)),
       stderr: Number(body.readBigUInt64LE(8)),
@@ -224,6 +230,13 @@ export function decodeRetained(encoded: Uint8Array): Retained {
       cause: error,
     });
   }
+}
+
+function decompressed(encoded: Uint8Array): Buffer {
+  const rest = encoded.subarray(1);
+  if (encoded[0] === plain) return Buffer.from(rest);
+  if (encoded[0] === compressed) return zstdDecompressSync(rest, { maxOutputLength: maxDecodedBytes });
+  throw new Error(`format ${encoded[0]}`);
 }
 
 /** More than anybody may ask to keep. */
