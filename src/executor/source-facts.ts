@@ -32,11 +32,12 @@ export async function sourceFacts(
       machine: { ...defaultMachine, ...action.limits },
     };
   }
-  const { labels, digest, env, workdir, user, machine } = runtime.snapshots.facts(source.snapshot);
+  const facts = runtime.snapshots.facts(source.snapshot);
+  const { labels, env, workdir, user, machine } = facts;
   const made = labels[cacheLabel];
   if (made === ephemeralLabel) throw parentNotCached(action, source.snapshot);
   return {
-    identity: { parent: made ?? digest },
+    identity: { parent: made ?? facts.digest },
     env,
     ...(workdir !== undefined && { workdir }),
     ...(user !== undefined && { user }),

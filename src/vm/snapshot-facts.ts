@@ -9,7 +9,9 @@ export function snapshotFacts(context: RuntimeContext, record: SnapshotRecord): 
   const { imageConfig, shape, env } = blueprint;
   const { cpus, memoryMiB, diskMiB, network } = shape;
   return {
-    digest: contentDigest(lineOf(context, record)),
+    get digest() {
+      return contentDigest(lineOf(context, record));
+    },
     imageDigest: manifest.imageDigest,
     backend: manifest.backend,
     kind: manifest.kind,

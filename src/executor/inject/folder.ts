@@ -1,4 +1,4 @@
-import { realpath, stat } from 'node:fs/promises';
+import { realpathSync, statSync } from 'node:fs';
 import { posix, resolve } from 'node:path';
 import { AlcoveError } from '../../errors.ts';
 import type { Select } from '../../guest/index.ts';
@@ -25,7 +25,7 @@ export async function openFolder({ from, to, ignore = 'gitignore', mirror }: Inj
   if (to.includes('\0') || from.includes('\0')) throw invalid('inject', 'a path with a NUL character');
   const path = guestPath(to);
   if (mirror && path === '/') throw invalid('inject.mirror', 'a mirror of / would remove the whole system');
-  const real = await folderAt(from);
+  const real = folderAt(from);
   const rules = new Gitignore(real);
   const ignores = ignore === 'gitignore';
   return {
@@ -43,12 +43,13 @@ export function guestPath(path: string): string {
   return posix.resolve('/', path);
 }
 
-async function folderAt(from: string): Promise<string> {
+function folderAt(from: string): string {
   const path = resolve(from);
   let errno = 'ENOTDIR';
   let cause: unknown;
   try {
-    if ((await stat(path)).isDirectory()) return await realpath(path);
+    // At once: two turns of the thread pool would take longer than all the rest of a small folder.
+    if (statSync(path).isDirectory()) return realpathSync.native(path);
   } catch (error) {
     cause = error;
     errno = (error as NodeJS.ErrnoException).code ?? String(error);

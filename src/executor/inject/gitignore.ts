@@ -1,6 +1,5 @@
 import { createHash, type Hash } from 'node:crypto';
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import ignore, { type Ignore } from 'ignore';
 import { AlcoveError } from '../../errors.ts';
@@ -55,7 +54,7 @@ export class Gitignore {
   async #readLevels(directory: string): Promise<readonly Level[]> {
     const above = directory === '' ? [] : await this.#levelsIn(parentOf(directory));
     const levels = above.map((level) => reincluding(level, `${directory}/`));
-    const text = await readRules(join(this.#folder, directory, '.gitignore'));
+    const text = readRules(join(this.#folder, directory, '.gitignore'));
     if (text === undefined) return levels;
     for (const part of [directory, text]) this.#digest.update(`${Buffer.byteLength(part)}:${part}`);
     const rules = ignore({ ignorecase: false }).add(text);
@@ -96,11 +95,13 @@ function byBytes(path: string): string {
 }
 
 /** By bytes. As git does, follows no link. `undefined` when there are none. */
-async function readRules(path: string): Promise<string | undefined> {
+function readRules(path: string): string | undefined {
+  let file: number | undefined;
   try {
-    await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    if (!(await file.stat()).isFile()) return undefined;
-    return (await file.readFile('latin1')).replace(/^\xef\xbb\xbf/, '');
+    // At once: most directories have none, and to hear that takes 5 µs, or 100 by the thread pool.
+    file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    if (!fstatSync(file).isFile()) return undefined;
+    return readFileSync(file, 'latin1').replace(/^\xef\xbb\xbf/, '');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ELOOP' || code === 'ENOTDIR' || code === 'ENXIO') return undefined;
@@ -108,6 +109,8 @@ async function readRules(path: string): Promise<string | undefined> {
       cause: error,
       details: { path, errno: code },
     });
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
 }
 
