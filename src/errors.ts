@@ -17,6 +17,11 @@ export const errorTable = {
     exit: 125,
     remedy: 'Look at its status with `alcove vm inspect` and make the call that fits.',
   },
+  VmInSession: {
+    status: 409,
+    exit: 125,
+    remedy: 'Use `alcove session`, which starts and ends the machines of sessions.',
+  },
   SnapshotAlreadyExists: { status: 409, exit: 125, remedy: 'Choose another snapshot id.' },
   SnapshotNotFound: { status: 404, exit: 125, remedy: 'List what exists with `alcove snapshot ls`.' },
   SnapshotInUse: { status: 409, exit: 125, remedy: 'Remove what depends on it first.' },
@@ -37,6 +42,39 @@ export const errorTable = {
     remedy: 'Cache the step that it starts from, too, or do not cache it.',
   },
   PipelineInvalid: { status: 400, exit: 2, remedy: 'Correct the named step.' },
+  SessionsDisabled: {
+    status: 503,
+    exit: 125,
+    remedy: 'Set `enabled = true` in the section `[sessions]` of the configuration.',
+  },
+  SessionNotFound: { status: 404, exit: 125, remedy: 'List what exists with `alcove session ls`.' },
+  SessionBusy: {
+    status: 409,
+    exit: 125,
+    remedy: 'Wait until its leases are given back, or wait longer for a lease.',
+  },
+  SessionLost: {
+    status: 500,
+    exit: 125,
+    remedy: 'Bring back a backup with `alcove session restore`, or remove it with `alcove session rm`.',
+  },
+  LeaseReleased: { status: 409, exit: 125, remedy: 'Acquire the session again.' },
+  BootstrapFailed: {
+    status: 422,
+    exit: 125,
+    remedy: 'Read its output and correct `bootstrap_command`; the next use starts from a clean machine.',
+  },
+  BackupNotFound: { status: 404, exit: 125, remedy: 'List what exists with `alcove backup ls`.' },
+  BackupFailed: {
+    status: 507,
+    exit: 125,
+    remedy: 'Make the backup destination writable and make room; nothing of the session was lost.',
+  },
+  BackupInvalid: {
+    status: 422,
+    exit: 125,
+    remedy: 'Take another backup; nothing was replaced by this one.',
+  },
   SpareNotFound: { status: 404, exit: 125, remedy: 'List what waits with `alcove warm ls`.' },
   ArchiveInvalid: {
     status: 422,
@@ -99,6 +137,11 @@ export interface ErrorDetails {
   AtCapacity: { limit: string; max: number; asked: number; taken: number };
   Unsupported: { capability: string };
   InvalidInput: { field: string };
+  VmInSession: { vmId: string; sessionId: string; to: string };
+  SessionBusy: { sessionId: string; leases: number; waiting: number };
+  /** The exit code, or none when it did not end by itself; and the ends of its output. */
+  BootstrapFailed: { sessionId: string; exitCode?: number; stdout: string; stderr: string };
+  BackupInvalid: { problem: 'cut short' | 'damaged' | 'refused' | 'too large'; entry?: string };
   ParentNotCached: { step: string; parent: string };
   PipelineInvalid: { step?: string };
   CommandTimedOut: { timeoutMs: number; stdout?: Uint8Array; stderr?: Uint8Array };

@@ -4,11 +4,18 @@ import { type Executor, explainPipeline, runPipeline } from '../executor/index.t
 import { systemClock } from '../host/index.ts';
 import type { ImageStore } from '../images/index.ts';
 import type { Database, StateDir } from '../store/index.ts';
-import type { GarbageOptions, RestoreSpec, RunOptions, SnapshotRef, VmRuntime, VmSpec } from '../vm/index.ts';
+import {
+  checkUserLabels,
+  type GarbageOptions,
+  type RestoreSpec,
+  type RunOptions,
+  type SnapshotRef,
+  VmHandle,
+  type VmRuntime,
+  type VmSpec,
+} from '../vm/index.ts';
 import type { Alcove, AroundRun, CallOptions, Vm } from './alcove.ts';
-import { checkLabels } from './reserved-labels.ts';
 import { type RunSource, runInNewVm } from './run-in-new-vm.ts';
-import { VmHandle } from './vm-handle.ts';
 
 export interface EngineParts {
   stateDir: StateDir;
@@ -62,12 +69,12 @@ export class Engine implements Alcove {
   }
 
   async create(spec: VmSpec, options?: CallOptions): Promise<Vm> {
-    checkLabels(spec.labels);
+    checkUserLabels(spec.labels);
     return this.#handle((await this.#runtime.create(spec, options)).id);
   }
 
   async restore(snapshot: SnapshotRef, spec?: RestoreSpec, options?: CallOptions): Promise<Vm> {
-    checkLabels(spec?.labels);
+    checkUserLabels(spec?.labels);
     return this.#handle((await this.#runtime.restore(snapshot, spec, options)).id);
   }
 
@@ -94,7 +101,7 @@ export class Engine implements Alcove {
   }
 
   async run(source: RunSource, command: RunOptions, options: CallOptions & { around?: AroundRun } = {}) {
-    checkLabels(source.labels);
+    checkUserLabels(source.labels);
     return runInNewVm(this.#runtime, source, command, options);
   }
 

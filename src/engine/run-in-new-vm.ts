@@ -1,8 +1,15 @@
 import { runLabel } from '../executor/index.ts';
 import type { ExecResult } from '../guest/index.ts';
-import type { RestoreSpec, RunOptions, SnapshotRef, VmInfo, VmRuntime, VmSpec } from '../vm/index.ts';
+import {
+  type RestoreSpec,
+  type RunOptions,
+  type SnapshotRef,
+  VmHandle,
+  type VmInfo,
+  type VmRuntime,
+  type VmSpec,
+} from '../vm/index.ts';
 import type { AroundRun, CallOptions } from './alcove.ts';
-import { VmHandle } from './vm-handle.ts';
 
 /** A machine from an image, or from a snapshot. */
 export type RunSource = VmSpec | ({ from: SnapshotRef } & RestoreSpec);

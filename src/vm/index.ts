@@ -1,6 +1,7 @@
 /** The lifecycle of VMs: one transition table above interchangeable backends, durable and journalled. */
 export type { VmLimits } from './admission.ts';
 export type * from './backend.ts';
+export type { CallOptions } from './call-options.ts';
 export type { DiskUsage } from './disk-usage.ts';
 export { type Failpoint, type FailpointName, failpoints } from './failpoints.ts';
 export type { ForkOptions } from './fork-vm.ts';
@@ -20,6 +21,7 @@ export type {
   SetOffer,
   SetPart,
 } from './portable/index.ts';
+export { checkUserLabels, sessionLabel } from './reserved-labels.ts';
 export type { VmPlaces } from './runtime-context.ts';
 export type {
   GiveUpReason,
@@ -32,5 +34,7 @@ export type {
 export type { SnapshotOptions } from './take-snapshot.ts';
 export { aims, transitions, type VmCall } from './transitions.ts';
 export type * from './vm.ts';
+export type { Vm } from './vm-calls.ts';
+export { VmHandle } from './vm-handle.ts';
 export { VmRuntime } from './vm-runtime.ts';
 export { defaultMachine, minimumDiskMiB, minimumMemoryMiB } from './vm-spec.ts';

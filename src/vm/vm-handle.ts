@@ -1,10 +1,13 @@
 import { AlcoveError, isAlcoveError } from '../errors.ts';
 import type { GuestFiles } from '../guest/index.ts';
-import type { ForkResult, RunOptions, SnapshotInfo, VmInfo, VmRuntime } from '../vm/index.ts';
-import type { CallOptions, Vm } from './alcove.ts';
-import { checkLabels } from './reserved-labels.ts';
+import type { CallOptions } from './call-options.ts';
+import { checkUserLabels, requireFree } from './reserved-labels.ts';
+import type { VmCall } from './transitions.ts';
+import type { ForkResult, RunOptions, SnapshotInfo, VmInfo } from './vm.ts';
+import type { Vm } from './vm-calls.ts';
+import type { VmRuntime } from './vm-runtime.ts';
 
-/** {@link Vm} over a runtime in this process. */
+/** {@link Vm} over a runtime in this process. What would end or halt a session's machine is refused: that is its pool's business. */
 export class VmHandle implements Vm {
   readonly id: string;
   readonly files: GuestFiles;
@@ -23,6 +26,7 @@ export class VmHandle implements Vm {
   }
 
   async start(options?: CallOptions): Promise<void> {
+    await this.#requireFree('start');
     await this.#runtime.start(this.id, options);
   }
 
@@ -31,15 +35,17 @@ export class VmHandle implements Vm {
   }
 
   async pause(options?: CallOptions): Promise<void> {
+    await this.#requireFree('pause');
     await this.#runtime.pause(this.id, options);
   }
 
   async resume(options?: CallOptions): Promise<void> {
+    await this.#requireFree('resume');
     await this.#runtime.resume(this.id, options);
   }
 
   async snapshot(options?: Parameters<Vm['snapshot']>[0]): Promise<SnapshotInfo> {
-    checkLabels(options?.labels);
+    checkUserLabels(options?.labels);
     return this.#runtime.snapshot(this.id, options);
   }
 
@@ -54,6 +60,7 @@ export class VmHandle implements Vm {
   }
 
   async destroy(options?: CallOptions): Promise<void> {
+    await this.#requireFree('destroy');
     await this.#runtime.destroy(this.id, options);
   }
 
@@ -93,13 +100,20 @@ export class VmHandle implements Vm {
     return this.#runtime.exited(this.id, options);
   }
 
-  /** Destroys it; one that is gone already is fine. */
+  /** Destroys it; one that is gone already is fine, and so is a session's, which stays. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       await this.destroy();
     } catch (error) {
-      if (!isAlcoveError(error, 'InvalidTransition') && !isAlcoveError(error, 'VmNotFound')) throw error;
+      const isNotOurs = isAlcoveError(error, 'VmInSession'); // It ends with its session.
+      if (!isNotOurs && !isAlcoveError(error, 'InvalidTransition') && !isAlcoveError(error, 'VmNotFound'))
+        throw error;
     }
+  }
+
+  async #requireFree(call: VmCall): Promise<void> {
+    const info = await this.#runtime.get(this.id);
+    if (info) requireFree(info, call);
   }
 
   /** A fork that does not start fails alone, and leaves no VM. */
