@@ -32,6 +32,24 @@ test('with nothing said, every key has its default', () => {
       min_free_disk_mib: 1024,
     },
     cache: { max_entries: 64, max_mib: 20_480, reserved_mib: 1024 },
+    sessions: {
+      enabled: true,
+      max_vms: 32,
+      shell: '/bin/sh',
+      shell_args: ['-lc'],
+      env: {},
+      idle_shutdown_seconds: 900,
+      prune_after_seconds: 3600,
+      backup_keep: 3,
+      bootstrap_timeout_seconds: 600,
+      stop_mode: 'suspend',
+      maintenance_interval_seconds: 60,
+      stop_idle_for_room: false,
+      cpus: 1,
+      memory_mib: 256,
+      disk_mib: 2048,
+      network: 'none',
+    },
     qemu: { accel: 'auto' },
   });
 });
@@ -70,6 +88,11 @@ const refused: [name: string, env: () => NodeJS.ProcessEnv, field: string][] = [
   ['a number that is none', () => withFile('', { ALCOVE_MEMORY_MIB: 'lots' }), 'limits.memory_mib'],
   ['fewer than no machines', () => withFile('[warm]\nper_image = -1'), 'warm.per_image'],
   ['a pool that is neither on nor off', () => withFile('', { ALCOVE_WARM_POOL: 'yes' }), 'warm.pool'],
+  [
+    'a section that is none, though a variable sets a key of it',
+    () => withFile('limits = 1', { ALCOVE_MAX_VMS: '7' }),
+    'limits',
+  ],
   ['an unknown accelerator', () => withFile('[qemu]\naccel = "hax"'), 'qemu.accel'],
 ];
 
@@ -77,6 +100,11 @@ test.each(refused)('%s is refused by name', (_name, env, field) => {
   const error = failure(() => loadConfig({ env: env() }));
   expect(isAlcoveError(error, 'InvalidInput') && error.details?.field).toBe(field);
   expect(error).toHaveProperty('message', expect.stringContaining(field));
+});
+
+test('a wrong override is not blamed on the file', () => {
+  const error = failure(() => loadConfig({ env: withFile(''), overrides: { backend: 'xen' } }));
+  expect(error).toHaveProperty('message', expect.stringContaining('backend in the flags or options: '));
 });
 
 test('a file that is no TOML, or is named and absent, is refused', () => {

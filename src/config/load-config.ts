@@ -3,12 +3,29 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import { AlcoveError } from '../errors.ts';
+import { invalidSetting, Origins } from './origins.ts';
 import { type Config, configSchema, environmentKeys } from './schema.ts';
+import { readSessionsVariables } from './sessions-environment.ts';
+import type { SessionsKey } from './sessions-section.ts';
 
 export interface LoadConfigOptions {
   env?: NodeJS.ProcessEnv;
   /** What flags or library options say; goes over everything else. `undefined` values say nothing. */
-  overrides?: { stateDir?: string | undefined; backend?: string | undefined };
+  overrides?: {
+    stateDir?: string | undefined;
+    backend?: string | undefined;
+    sessions?: readonly SessionsOverride[];
+  };
+}
+
+export interface SessionsOverride {
+  key: SessionsKey;
+  /** In the key's unit; not checked yet. */
+  value: unknown;
+  /** The key as its user wrote it, e.g. `['sessions', 'maxVms']`. */
+  name: readonly string[];
+  /** Where it was said: `… in <where>`. */
+  where: string;
 }
 
 type Tree = { [key: string]: unknown };
@@ -21,23 +38,55 @@ type Tree = { [key: string]: unknown };
  */
 export function loadConfig({ env = process.env, overrides = {} }: LoadConfigOptions = {}): Config {
   const { path, tree } = readFile(env);
-  const origin = new Map<string, string>();
+  const origins = new Origins(path);
+  takeOlderName(tree, path, origins);
   for (const [variable, keys] of Object.entries(environmentKeys)) {
     const value = env[variable];
     if (value === undefined || value === '') continue;
-    origin.set(keys.join('.'), variable);
+    origins.set(keys, { name: keys, where: variable });
     setKey(tree, keys, /^-?\d+$/.test(value) ? Number(value) : value);
   }
-  if (overrides.stateDir !== undefined) setKey(tree, ['state_dir'], overrides.stateDir);
-  if (overrides.backend !== undefined) setKey(tree, ['backend'], overrides.backend);
+  for (const { key, value, variable, section } of readSessionsVariables(env)) {
+    origins.set(['sessions', key], { name: [section, key], where: variable });
+    setKey(tree, ['sessions', key], value);
+  }
+  for (const [key, value] of [
+    ['state_dir', overrides.stateDir],
+    ['backend', overrides.backend],
+  ] as const) {
+    if (value === undefined) continue;
+    origins.set([key], { name: [key], where: 'the flags or options' });
+    setKey(tree, [key], value);
+  }
+  for (const { key, value, name, where } of overrides.sessions ?? []) {
+    origins.set(['sessions', key], { name, where });
+    setKey(tree, ['sessions', key], value);
+  }
+  expandHome(tree, env);
   const parsed = configSchema.safeParse(tree);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
-  const field = [...(issue?.path ?? []), ...(unknown ? [unknown] : [])].join('.');
-  throw new AlcoveError('InvalidInput', `${field} in ${origin.get(field) ?? path}: ${issue?.message}`, {
-    details: { field },
-  });
+  const { name, where } = origins.of([...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])]);
+  throw invalidSetting(name, where, issue?.message ?? 'is not valid');
+}
+
+/** `[vm_pool]` is what `[sessions]` was called. */
+function takeOlderName(tree: Tree, path: string, origins: Origins): void {
+  const { vm_pool, ...rest } = tree;
+  if (vm_pool === undefined) return;
+  if (rest.sessions !== undefined)
+    throw invalidSetting(['vm_pool'], path, 'is the older name of sessions, which is there too; keep one');
+  delete tree.vm_pool;
+  tree.sessions = vm_pool;
+  origins.set(['sessions'], { name: ['vm_pool'], where: path });
+}
+
+function expandHome({ sessions }: Tree, env: NodeJS.ProcessEnv): void {
+  if (!isTree(sessions)) return;
+  const { backup_destination: given } = sessions;
+  if (typeof given !== 'string' || !given.startsWith('~/')) return;
+  sessions.backup_destination = join(env.HOME || homedir(), given.slice(2));
 }
 
 function readFile(env: NodeJS.ProcessEnv): { path: string; tree: Tree } {
@@ -62,8 +111,12 @@ function setKey(tree: Tree, [head, ...rest]: readonly [string, ...string[]], val
     tree[head] = value;
     return;
   }
+  if (tree[head] === undefined) tree[head] = {};
   const below = tree[head];
-  const subtree: Tree = typeof below === 'object' && below !== null ? (below as Tree) : {};
-  tree[head] = subtree;
-  setKey(subtree, [next, ...others], value);
+  // What is there and no table, the schema refuses.
+  if (isTree(below)) setKey(below, [next, ...others], value);
+}
+
+function isTree(value: unknown): value is Tree {
+  return typeof value === 'object' && value !== null;
 }

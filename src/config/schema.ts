@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { sessionsSection } from './sessions-section.ts';
 
 const positive = z.int().positive();
 const count = z.int().nonnegative();
@@ -57,6 +58,8 @@ export const configSchema = z.strictObject({
       reserved_mib: count.default(1024),
     })
     .prefault({}),
+  /** A machine per session id. */
+  sessions: sessionsSection.prefault({}),
   qemu: z
     .strictObject({
       /** `auto` takes KVM where it has been proven to work, else software emulation. `kvm` fails where it does not. */
@@ -67,7 +70,7 @@ export const configSchema = z.strictObject({
 
 export type Config = z.output<typeof configSchema>;
 
-/** Environment variables and the keys they set. */
+/** Environment variables and the keys they set. Those of `sessions` follow from its keys: see `sessions-environment.ts`. */
 export const environmentKeys: Readonly<Record<string, readonly [string, ...string[]]>> = {
   ALCOVE_STATE_DIR: ['state_dir'],
   ALCOVE_BACKEND: ['backend'],

@@ -1,6 +1,7 @@
 import type { AlcoveError } from '../errors.ts';
 import type { ExecResult } from '../guest/index.ts';
 import type { Image, ImageCallOptions, ImageSource } from '../images/index.ts';
+import type { SessionOptions } from '../sessions/index.ts';
 import type {
   CallOptions,
   DiskUsage,
@@ -129,6 +130,8 @@ export interface OpenOptions {
    * the configuration's numbers. @default as configured: off
    */
   warm?: Partial<WarmOptions>;
+  /** Goes over the configuration, option by option. @default as configured */
+  sessions?: Partial<SessionOptions>;
   /** How long to wait for another process to let go of the state directory, in ms. @default 0 */
   lockWaitMs?: number;
   /** Told, at each try, who has it. */

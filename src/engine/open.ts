@@ -10,6 +10,7 @@ import { Database, defaultStateDir, openStateDir, type StateDir } from '../store
 import { openVmRuntime, type VmBackend, type VmRuntime } from '../vm/index.ts';
 import type { Alcove, OpenOptions } from './alcove.ts';
 import { Engine } from './engine.ts';
+import { sessionsOverrides } from './session-settings.ts';
 import { warmthOf } from './warmth.ts';
 
 /** Of every guest: other hosts are not supported. */
@@ -29,7 +30,9 @@ const lockPollMs = 100;
  * const { stdout } = await alcove.run({ image: 'builtin' }, { command: ['uname', '-a'] });
  */
 export async function openAlcove(options: OpenOptions = {}): Promise<Alcove> {
-  const config = loadConfig({ overrides: { stateDir: options.stateDir, backend: options.backend } });
+  const { stateDir: root, backend } = options;
+  const sessions = sessionsOverrides(options.sessions);
+  const config = loadConfig({ overrides: { stateDir: root, backend, sessions } });
   const stateDir = await waitForStateDir(config.state_dir ?? defaultStateDir(), options);
   let database: Database | undefined;
   let runtime: VmRuntime | undefined;
