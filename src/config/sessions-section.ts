@@ -73,7 +73,7 @@ export const sessionsSection = z
       stop_mode: z.enum(['suspend', 'shutdown'], 'must be "suspend" or "shutdown"').default('suspend'),
       maintenance_interval_seconds: seconds.default(60),
       stop_idle_for_room: boolean.default(false),
-      // The machine's defaults and least sizes are those of `src/vm`, which this folder may not know; a test in `src/engine` compares them.
+      // The machine's defaults and least sizes are those of `src/vm`, which this folder may not know; `test/config` compares them.
       cpus: wholeNumber(1).default(1),
       memory_mib: wholeNumber(64).default(256),
       disk_mib: wholeNumber(16).default(2048),
