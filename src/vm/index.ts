@@ -1,7 +1,7 @@
 /** The lifecycle of VMs: one transition table above interchangeable backends, durable and journalled. */
 export type { VmLimits } from './admission.ts';
 export type * from './backend.ts';
-export type { CallOptions } from './call-options.ts';
+export { type CallOptions, flightOptions } from './call-options.ts';
 export type { DiskUsage } from './disk-usage.ts';
 export { type Failpoint, type FailpointName, failpoints } from './failpoints.ts';
 export type { ForkOptions } from './fork-vm.ts';
@@ -21,6 +21,7 @@ export type {
   SetOffer,
   SetPart,
 } from './portable/index.ts';
+export { untilAborted, zstdCompressed } from './portable/index.ts';
 export { checkUserLabels, sessionLabel } from './reserved-labels.ts';
 export type { VmPlaces } from './runtime-context.ts';
 export type {

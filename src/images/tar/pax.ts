@@ -6,9 +6,13 @@ export type PaxRecords = ReadonlyMap<string, Buffer>;
 /** Keys that the sparse format 0.0 of GNU tar repeats, once a part; they are joined with commas. Of others the last counts. */
 const repeated = new Set(['GNU.sparse.offset', 'GNU.sparse.numbytes']);
 
+const comma = Buffer.from(',');
+
 /** Reads `<length> <key>=<value>\n` records, strictly: values may hold any byte, newlines too, so only lengths tell. */
 export function readPax(data: Buffer): Map<string, Buffer> {
   const records = new Map<string, Buffer>();
+  /** Joined at the end: one by one, a header full of them would be copied once for each. */
+  const lists = new Map<string, Buffer[]>();
   let rest = data;
   while (rest.length > 0 && rest[0] !== 0) {
     const space = rest.indexOf(0x20);
@@ -22,10 +26,16 @@ export function readPax(data: Buffer): Map<string, Buffer> {
     if (equals < 1) throw invalidTar('malformed pax record in a tar');
     const key = record.toString('utf8', 0, equals);
     const value = Buffer.from(record.subarray(equals + 1));
-    const before = repeated.has(key) ? records.get(key) : undefined;
-    records.set(key, before ? Buffer.concat([before, Buffer.from(','), value]) : value);
+    if (repeated.has(key)) {
+      const list = lists.get(key);
+      if (list) list.push(comma, value);
+      else lists.set(key, [value]);
+    } else {
+      records.set(key, value);
+    }
     rest = rest.subarray(length);
   }
+  for (const [key, list] of lists) records.set(key, Buffer.concat(list));
   return records;
 }
 
