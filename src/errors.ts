@@ -65,6 +65,7 @@ export const errorTable = {
     remedy: 'Read its output and correct `bootstrap_command`; the next use starts from a clean machine.',
   },
   BackupNotFound: { status: 404, exit: 125, remedy: 'List what exists with `alcove backup ls`.' },
+  BackupInUse: { status: 409, exit: 125, remedy: 'Remove the session with `alcove session rm --backups`.' },
   BackupFailed: {
     status: 507,
     exit: 125,

@@ -58,6 +58,28 @@ export type {
 } from './guest/index.ts';
 export { builtinImage, type Image, type ImageConfig, type ImageSource } from './images/index.ts';
 export type {
+  AcquireOptions,
+  BackupInfo,
+  BackupManifest,
+  BootstrapRecord,
+  EntryCounts,
+  FailedBackup,
+  Latency,
+  LatencyName,
+  Lease,
+  LeaseMode,
+  MaintenanceReport,
+  SessionDetails,
+  SessionExecOptions,
+  SessionInfo,
+  SessionMetrics,
+  SessionOptions,
+  SessionSpawnOptions,
+  SessionStatus,
+  Sessions,
+  StopMode,
+} from './sessions/index.ts';
+export type {
   DiskUsage,
   DiskUse,
   ForkResult,

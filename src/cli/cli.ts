@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { AlcoveError } from '../errors.ts';
+import { packageVersion } from '../host/index.ts';
 import { type Cli, createCli } from './action.ts';
 import { addCacheCommands } from './commands/cache/index.ts';
 import { addCpCommand } from './commands/cp.ts';
@@ -11,7 +12,7 @@ import { addPipelineCommands } from './commands/pipeline/index.ts';
 import { addRunCommand } from './commands/run.ts';
 import { addShellCommand } from './commands/shell.ts';
 import { addSnapshotCommands } from './commands/snapshot/index.ts';
-import { addVersionCommand, version } from './commands/version.ts';
+import { addVersionCommand } from './commands/version.ts';
 import { addVmCommands } from './commands/vm/index.ts';
 import { addWarmCommands } from './commands/warm/index.ts';
 import { exitCode } from './exit-code.ts';
@@ -51,7 +52,7 @@ function createProgram(cli: Cli, diagnose: Diagnose): Command {
     .description(
       'A microVM for every command, session or agent: run, keep, snapshot, fork and bring back machines.',
     )
-    .version(version(), '-V, --version', 'print the version')
+    .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show this help')
     .enablePositionalOptions()
     .exitOverride()

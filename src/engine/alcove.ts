@@ -1,7 +1,7 @@
 import type { AlcoveError } from '../errors.ts';
 import type { ExecResult } from '../guest/index.ts';
 import type { Image, ImageCallOptions, ImageSource } from '../images/index.ts';
-import type { SessionOptions } from '../sessions/index.ts';
+import type { SessionOptions, Sessions } from '../sessions/index.ts';
 import type {
   CallOptions,
   DiskUsage,
@@ -98,6 +98,8 @@ export interface Alcove extends AsyncDisposable, CachedExecution {
     /** Resolves when none is being made or ended. */
     settled(): Promise<void>;
   };
+  /** A machine per session id that is still there tomorrow. */
+  readonly sessions: Sessions;
   readonly images: {
     add(source: ImageSource, options?: ImageCallOptions & { name?: string }): Promise<Image>;
     resolve(reference: string, options?: ImageCallOptions): Promise<Image>;

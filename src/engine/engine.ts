@@ -3,6 +3,7 @@ import { AlcoveError } from '../errors.ts';
 import { type Executor, explainPipeline, runPipeline } from '../executor/index.ts';
 import { systemClock } from '../host/index.ts';
 import type { ImageStore } from '../images/index.ts';
+import type { SessionPool, Sessions } from '../sessions/index.ts';
 import type { Database, StateDir } from '../store/index.ts';
 import {
   checkUserLabels,
@@ -23,6 +24,7 @@ export interface EngineParts {
   images: ImageStore;
   runtime: VmRuntime;
   executor: Executor;
+  sessions: SessionPool;
   mended: readonly string[];
 }
 
@@ -78,6 +80,10 @@ export class Engine implements Alcove {
     return this.#handle((await this.#runtime.restore(snapshot, spec, options)).id);
   }
 
+  get sessions(): Sessions {
+    return this.#parts.sessions;
+  }
+
   async vm(id: string): Promise<Vm> {
     const info = await this.#runtime.get(id);
     if (!info) throw new AlcoveError('VmNotFound', `there is no VM ${id}`);
@@ -114,6 +120,7 @@ export class Engine implements Alcove {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#parts.sessions.close();
     await this.#parts.executor.close();
     await this.#runtime.close();
     this.#parts.database.close();

@@ -6,11 +6,12 @@ import { cancelled, isAlcoveError } from '../errors.ts';
 import { type CacheLimits, type Executor, openExecutor } from '../executor/index.ts';
 import { type Clock, systemClock } from '../host/index.ts';
 import { openImageStore, openKernelStore } from '../images/index.ts';
+import { openSessions, type SessionPool } from '../sessions/index.ts';
 import { Database, defaultStateDir, openStateDir, type StateDir } from '../store/index.ts';
 import { openVmRuntime, type VmBackend, type VmRuntime } from '../vm/index.ts';
 import type { Alcove, OpenOptions } from './alcove.ts';
 import { Engine } from './engine.ts';
-import { sessionsOverrides } from './session-settings.ts';
+import { sessionOptionsOf, sessionsOverrides } from './session-settings.ts';
 import { warmthOf } from './warmth.ts';
 
 /** Of every guest: other hosts are not supported. */
@@ -31,12 +32,13 @@ const lockPollMs = 100;
  */
 export async function openAlcove(options: OpenOptions = {}): Promise<Alcove> {
   const { stateDir: root, backend } = options;
-  const sessions = sessionsOverrides(options.sessions);
-  const config = loadConfig({ overrides: { stateDir: root, backend, sessions } });
+  const asked = sessionsOverrides(options.sessions);
+  const config = loadConfig({ overrides: { stateDir: root, backend, sessions: asked } });
   const stateDir = await waitForStateDir(config.state_dir ?? defaultStateDir(), options);
   let database: Database | undefined;
   let runtime: VmRuntime | undefined;
   let executor: Executor | undefined;
+  let sessions: SessionPool | undefined;
   try {
     database = new Database(stateDir.databasePath);
     const images = openImageStore({ stateDir, database });
@@ -61,8 +63,20 @@ export async function openAlcove(options: OpenOptions = {}): Promise<Alcove> {
     });
     executor = opened.executor;
     mended.push(...opened.mended);
-    return new Engine({ stateDir, database, images, runtime, executor, mended });
+    const pool = await openSessions({
+      runtime,
+      images,
+      database,
+      options: sessionOptionsOf(config),
+      store: undefined,
+      random: randomBytes,
+      warn: (message) => process.emitWarning(message, 'AlcoveWarning'),
+    });
+    sessions = pool.sessions;
+    mended.push(...pool.mended);
+    return new Engine({ stateDir, database, images, runtime, executor, sessions, mended });
   } catch (error) {
+    await sessions?.close();
     await executor?.close();
     await runtime?.close();
     database?.close();

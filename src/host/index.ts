@@ -2,6 +2,7 @@
 export { type Clock, systemClock } from './clock.ts';
 export { Holds } from './holds.ts';
 export { packagePath } from './package-path.ts';
+export { packageVersion } from './package-version.ts';
 export {
   bootId,
   identifyProcess,

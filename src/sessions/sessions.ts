@@ -54,17 +54,17 @@ export interface Sessions {
    * @param options.from a backup's name, or the path of a `.tar.zst` on the host (it has a `/` in it) @default its newest backup
    * @throws AlcoveError `BackupNotFound`, `BackupInvalid`, `SessionBusy`, `AtCapacity` (it takes a place beside the old machine), `HostFile`
    */
-  restore(sessionId: string, options?: CallOptions & { from?: string }): Promise<BackupInfo>;
+  restore(sessionId: string, options?: CallOptions & { from?: string }): Promise<SessionInfo>;
   /** Stops what is idle, backs up and removes what is due, as a timer does every `maintenanceIntervalMs`. */
   runMaintenanceNow(options?: CallOptions): Promise<MaintenanceReport>;
   /** Counts and latencies since the engine opened. */
-  metrics(): SessionMetrics;
+  metrics(): Promise<SessionMetrics>;
   readonly backups: {
     /** Newest first. */
     list(options?: { sessionId?: string }): Promise<BackupInfo[]>;
     /** Reads all of it and compares it with its manifest. @throws AlcoveError `BackupNotFound`, `BackupInvalid` */
     verify(name: string, options?: CallOptions): Promise<BackupInfo>;
-    /** @throws AlcoveError `BackupNotFound`, `SessionBusy` when it is the only state that a removed session has */
+    /** @throws AlcoveError `BackupNotFound`, `BackupInUse` when it is all that is left of a session */
     remove(name: string): Promise<void>;
   };
 }

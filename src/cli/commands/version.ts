@@ -1,13 +1,6 @@
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { packagePath } from '../../host/index.ts';
+import { packageVersion } from '../../host/index.ts';
 import { addExamples, type Cli } from '../action.ts';
-
-/** Alcove's version, as its package says. */
-export function version(): string {
-  const text = readFileSync(packagePath('package.json'), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
 
 export function addVersionCommand(parent: Command, cli: Cli): void {
   const command = parent
@@ -16,7 +9,7 @@ export function addVersionCommand(parent: Command, cli: Cli): void {
     .action(
       cli.action(async (invocation) => {
         const facts = {
-          alcove: version(),
+          alcove: packageVersion(),
           node: process.versions.node,
           platform: `${process.platform}-${process.arch}`,
         };

@@ -19,6 +19,7 @@ import type {
 } from '../../../src/vm/index.ts';
 
 import { FakeExecutor } from './fake-executor.ts';
+import { FakeSessions } from './fake-sessions.ts';
 
 /** What a command in a fake guest does. It returns its exit code, or throws. */
 export type Script = (command: FakeCommand) => Promise<number>;
@@ -120,6 +121,7 @@ export class FakeAlcove {
   /** Called with the name of each call, before it does anything; a test throws here. */
   before: (call: string, ...args: unknown[]) => void | Promise<void> = () => undefined;
   readonly executor = new FakeExecutor((call, ...args) => this.#log(call, ...args));
+  readonly sessions = new FakeSessions((call, ...args) => this.#log(call, ...args));
   files: Partial<GuestFiles> = {};
   /** Files in the guest, for `stat`. */
   paths: string[] = [];
@@ -138,6 +140,7 @@ export class FakeAlcove {
   #alcove(): Alcove {
     return {
       ...this.executor.calls(),
+      sessions: this.sessions.calls(),
       stateDir: '/state',
       mended: this.mended,
       create: async (spec, options) => {

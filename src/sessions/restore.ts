@@ -1,0 +1,62 @@
+import { AlcoveError } from '../errors.ts';
+import type { CallOptions } from '../vm/index.ts';
+import type { BackupStore, VerifiedArchive } from './backup/backup-store.ts';
+import type { SessionsContext } from './context.ts';
+import { archiveLimits, destroyMachine, makeMachine } from './machine.ts';
+import { inNewPlace } from './ready.ts';
+
+/**
+ * Gives a session the workdir of a backup, in a new machine that takes the place of the old one when it is whole. The caller has its only
+ * turn.
+ */
+export async function restoreSession(
+  context: SessionsContext,
+  store: BackupStore,
+  sessionId: string,
+  options: CallOptions & { from?: string },
+): Promise<VerifiedArchive> {
+  const { from, ...call } = options;
+  call.onProgress?.('verifying the backup');
+  const archive = await store.verify(
+    from ?? (await newest(context, store, sessionId)),
+    archiveLimits(context),
+    call,
+  );
+  await inNewPlace(context, call, async (id) => {
+    const bootstrap = await makeMachine(context, { sessionId, vmId: id, archive }, call);
+    await context.at('restore.made');
+    const before = context.records.find(sessionId);
+    const now = context.clock.now();
+    context.records.put({
+      id: sessionId,
+      phase: 'here',
+      vmId: id,
+      createdAtMs: before?.createdAtMs ?? now,
+      usedAtMs: now,
+      wakes: (before?.wakes ?? 0) + 1,
+      backedUpWakes: undefined,
+      newestBackup:
+        before?.newestBackup ?? (archive.info?.sessionId === sessionId ? archive.info.name : undefined),
+      failedBackup: undefined,
+      bootstrap,
+    });
+    await context.at('restore.recorded');
+    if (before?.vmId === undefined) return;
+    await destroyMachine(context, before.vmId);
+    context.places.release(before.vmId);
+  });
+  context.idle.start(sessionId);
+  context.stopped.forget(sessionId);
+  context.metrics.counts.restored++;
+  return archive;
+}
+
+async function newest({ records }: SessionsContext, store: BackupStore, sessionId: string): Promise<string> {
+  const known = records.find(sessionId)?.newestBackup;
+  if (known !== undefined) return known;
+  const [latest] = await store.list({ sessionId });
+  if (latest) return latest.name;
+  throw new AlcoveError('BackupNotFound', `there is no backup of session ${sessionId}`, {
+    details: { sessionId },
+  });
+}
