@@ -20,8 +20,7 @@ export interface MachineRequest {
 }
 
 /**
- * Makes a session's machine: running, bootstrapped, its workdir filled. Nothing is left of it when that fails. Its place was taken
- * before.
+ * Makes a session's machine: running, bootstrapped, its workdir filled. What is left of it when that fails is the caller's to destroy.
  *
  * @throws AlcoveError `BootstrapFailed`, `BackupInvalid`, `Cancelled`, and what making and starting a VM throws
  */
@@ -34,45 +33,42 @@ export async function makeMachine(
   const { sessionId, vmId, archive } = request;
   const { image, cpus, memoryMiB, diskMiB, network } = options;
   const labels = { [sessionLabel]: sessionId };
-  try {
-    await runtime.create({ id: vmId, image, cpus, memoryMiB, diskMiB, network, labels }, call);
-    await context.at('make.begun');
-    await startMachine(context, vmId, call);
-    await context.at('make.started');
-    await makeWorkdir(context, vmId, call);
-    const bootstrap = await runBootstrap(context, request, call);
-    await context.at('make.bootstrapped');
-    if (archive) {
-      await fillWorkdir(context, vmId, archive, call);
-      await context.at('make.unpacked');
-    }
-    return bootstrap;
-  } catch (error) {
-    await destroyMachine(context, vmId);
-    throw error;
+  await runtime.create({ id: vmId, image, cpus, memoryMiB, diskMiB, network, labels }, call);
+  await context.at('make.begun');
+  await startMachine(context, vmId, call);
+  await context.at('make.started');
+  await makeWorkdir(context, vmId, call);
+  const bootstrap = await runBootstrap(context, request, call);
+  await context.at('make.bootstrapped');
+  if (archive) {
+    await fillWorkdir(context, vmId, archive, call);
+    await context.at('make.unpacked');
   }
+  return bootstrap;
 }
 
-export async function startMachine(context: SessionsContext, vmId: string, call: CallOptions): Promise<void> {
-  const before = await warmClaims(context);
-  await context.runtime.start(vmId, call);
-  // Starts that overlap may each count the other's: the sum is right.
-  context.metrics.counts.warmClaims += (await warmClaims(context)) - before;
+export async function startMachine(
+  { runtime, metrics }: SessionsContext,
+  vmId: string,
+  call: CallOptions,
+): Promise<void> {
+  await runtime.start(vmId, { ...call, onWarm: () => metrics.counts.warmClaims++ });
 }
 
-async function warmClaims({ runtime }: SessionsContext): Promise<number> {
-  const { claims } = await runtime.warm.stats();
-  return claims.shape + claims.image + claims.memory;
-}
-
-/** Removes a machine that no row names; one that will not go is found when the next engine opens. */
+/** Removes a machine that no row names, and gives its place back. One that will not go keeps it; it is found when the next engine opens. */
 export async function destroyMachine(context: SessionsContext, vmId: string): Promise<void> {
   try {
     await context.runtime.destroy(vmId);
   } catch (error) {
-    if (isAlcoveError(error, 'VmNotFound')) return; // It had not come to be.
-    context.warn(`could not destroy VM ${vmId}, which no session has any more: ${(error as Error).message}`);
+    // It had not come to be, or is gone already.
+    if (await machineOf(context, vmId)) {
+      context.warn(
+        `could not destroy VM ${vmId}, which no session has any more: ${(error as Error).message}`,
+      );
+      return;
+    }
   }
+  context.places.release(vmId);
 }
 
 /** What a machine's archive may take of it. */

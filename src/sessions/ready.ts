@@ -2,7 +2,7 @@ import { AlcoveError } from '../errors.ts';
 import { type CallOptions, generateId } from '../vm/index.ts';
 import type { BackupInfo } from './backup/backup-info.ts';
 import type { SessionsContext } from './context.ts';
-import { archiveLimits, machineOf, makeMachine, startMachine } from './machine.ts';
+import { archiveLimits, destroyMachine, machineOf, makeMachine, startMachine } from './machine.ts';
 import type { SessionRecord } from './session-records.ts';
 
 export interface ReadyOptions extends CallOptions {
@@ -58,7 +58,7 @@ export async function makeReady(
   return { vmId, was: backup ? 'acquireRestored' : 'acquireNew' };
 }
 
-/** Makes a machine in a place of its own, which is given back when it is not made. Returns the machine's id. */
+/** Makes a machine in a place of its own. When that fails, nothing is left of either. Returns the machine's id. */
 export async function inNewPlace(
   context: SessionsContext,
   { signal, waitMs, onProgress }: ReadyOptions,
@@ -74,7 +74,7 @@ export async function inNewPlace(
     await make(vmId);
     return vmId;
   } catch (error) {
-    context.places.release(vmId);
+    await destroyMachine(context, vmId);
     throw error;
   }
 }

@@ -31,7 +31,6 @@ export async function removeMachine(context: SessionsContext, record: SessionRec
   if (vmId === undefined) return;
   await destroyMachine(context, vmId);
   await context.at('remove.done');
-  context.places.release(vmId);
 }
 
 /** A backup that somebody took away is none. */

@@ -41,9 +41,7 @@ export async function restoreSession(
       bootstrap,
     });
     await context.at('restore.recorded');
-    if (before?.vmId === undefined) return;
-    await destroyMachine(context, before.vmId);
-    context.places.release(before.vmId);
+    if (before?.vmId !== undefined) await destroyMachine(context, before.vmId);
   });
   context.idle.start(sessionId);
   context.stopped.forget(sessionId);

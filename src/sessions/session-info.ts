@@ -26,6 +26,7 @@ export async function sessionInfo(
     createdAtMs,
     usedAtMs,
     ...(machine && !runs && { stoppedAtMs: machine.changedAtMs }),
+    ...(machine?.reason !== undefined && { reason: machine.reason }),
     leases,
     waiting: context.turns.waiting(id),
     state: isClean ? 'backed up' : 'not backed up',

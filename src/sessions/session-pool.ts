@@ -21,7 +21,7 @@ import type { StopMode } from './session-options.ts';
 import type { SessionRecord } from './session-records.ts';
 import type { Sessions } from './sessions.ts';
 import { stopMachine } from './stop-machine.ts';
-import type { Turn } from './turns.ts';
+import { type Turn, Turns } from './turns.ts';
 
 /** {@link Sessions} of one state directory. Closing lets go of the machines, which run on. */
 export class SessionPool implements Sessions {
@@ -36,13 +36,14 @@ export class SessionPool implements Sessions {
   /** What the pool itself has under way, and must end before the machines are let go of. */
   readonly #underWay = new Set<Promise<unknown>>();
   /** One backup after the other: each has a machine of its own, beside the places. */
-  #lastBackup: Promise<unknown> = Promise.resolve();
+  readonly #backupTurns: Turns;
   #cancelTimer: (() => void) | undefined;
 
   /** Use `openSessions`. @param abort closes what `context.closing` is about */
   constructor(context: SessionsContext, abort: AbortController) {
     this.#context = context;
     this.#abort = abort;
+    this.#backupTurns = new Turns(context.clock);
     if (context.options.enabled) this.#scheduleMaintenance();
   }
 
@@ -88,8 +89,12 @@ export class SessionPool implements Sessions {
   async inspect(sessionId: string): Promise<SessionDetails> {
     const record = this.#find(checkSessionId(sessionId));
     const info = await this.#info(record);
-    const backups = await this.backups.list({ sessionId: info.id });
-    return { ...info, ...(record.bootstrap && { bootstrap: record.bootstrap }), backups };
+    const bootstrap = record.bootstrap && { bootstrap: record.bootstrap };
+    try {
+      return { ...info, ...bootstrap, backups: await this.backups.list({ sessionId: info.id }) };
+    } catch (error) {
+      return { ...info, ...bootstrap, backups: [], backupsUnreadable: (error as Error).message };
+    }
   }
 
   async stop(sessionId: string, options: CallOptions & { mode?: StopMode } = {}): Promise<void> {
@@ -144,9 +149,13 @@ export class SessionPool implements Sessions {
   async runMaintenanceNow(options: CallOptions = {}): Promise<MaintenanceReport> {
     this.#requireEnabled();
     return this.#track(options, ({ signal }) =>
-      this.#maintaining.run('maintenance', { signal }, () =>
-        maintain(this.#context, (id) => this.backUpByItself(id)),
-      ),
+      this.#maintaining.run('maintenance', { signal }, async () => {
+        try {
+          return await maintain(this.#context, (id) => this.backUpByItself(id));
+        } finally {
+          this.#context.places.reconsider();
+        }
+      }),
     );
   }
 
@@ -207,7 +216,7 @@ export class SessionPool implements Sessions {
     options: CallOptions & { waitMs?: number },
   ): Promise<Lease> {
     const leases = this.#leases;
-    const { clock, metrics, runtime, records, idle, places, options: poolOptions } = this.#context;
+    const { clock, metrics, runtime, records, idle, places, warn, options: poolOptions } = this.#context;
     const beganMs = clock.monotonic();
     try {
       const { vmId, was } = await this.#ready(id, options);
@@ -223,9 +232,14 @@ export class SessionPool implements Sessions {
           held.delete(lease);
           if (held.size === 0) leases.delete(id);
           idle.start(id);
-          records.touch(id, clock.now());
-          turn.release();
-          places.reconsider();
+          try {
+            records.touch(id, clock.now());
+          } catch (error) {
+            warn(`when session ${id} was used could not be recorded: ${(error as Error).message}`);
+          } finally {
+            turn.release();
+            places.reconsider();
+          }
         },
       });
       held.add(lease);
@@ -261,19 +275,12 @@ export class SessionPool implements Sessions {
   #backUp(id: string, { signal, onProgress }: CallOptions): Promise<BackupInfo> {
     return this.#track({ ...(signal && { signal }), ...(onProgress && { onProgress }) }, (own) =>
       this.#backingUp.run(id, flightOptions(own), async (flight) => {
-        const before = this.#lastBackup;
-        const turn = Promise.withResolvers<void>();
-        this.#lastBackup = turn.promise;
+        flight.report('waiting for another backup');
+        using _turn = await this.#backupTurns.take('backup', 'exclusive', { signal: flight.signal });
         try {
-          flight.report('waiting for another backup');
-          await before;
-          if (flight.signal.aborted) throw cancelled(`the backup of session ${id}`, flight.signal);
-          return await backUp(this.#context, this.#store(), this.#find(id), {
-            signal: flight.signal,
-            onProgress: flight.report,
-          });
+          const call = { signal: flight.signal, onProgress: flight.report };
+          return await backUp(this.#context, this.#store(), this.#find(id), call);
         } finally {
-          turn.resolve();
           this.#context.places.reconsider();
         }
       }),

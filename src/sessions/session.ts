@@ -17,6 +17,8 @@ export interface SessionInfo {
   /** When its last lease was given back, or it was made. */
   usedAtMs: number;
   stoppedAtMs?: number;
+  /** Why it is stopped, when nobody asked for it. */
+  reason?: string;
   leases: number;
   /** Callers that wait for a lease. */
   waiting: number;
@@ -41,6 +43,8 @@ export interface SessionDetails extends SessionInfo {
   bootstrap?: BootstrapRecord;
   /** Newest first. */
   backups: BackupInfo[];
+  /** Why they could not be listed. */
+  backupsUnreadable?: string;
 }
 
 export interface BootstrapRecord {

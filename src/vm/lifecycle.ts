@@ -13,6 +13,11 @@ export const defaultGraceMs = 5000;
 /** Addresses of user-mode networks; libslirp's own defaults, the same in every VM, since no two share a network. */
 const userNetwork: GuestNetwork = { address: '10.0.2.15/24', gateway: '10.0.2.2', dns: ['10.0.2.3'] };
 
+export interface StartOptions extends BackendCallOptions {
+  /** Told when it came up with a machine made ahead of need. */
+  onWarm?: () => void;
+}
+
 export interface StopOptions extends BackendCallOptions {
   /** Keeps its processes for the next start. */
   memory?: true;
@@ -20,20 +25,18 @@ export interface StopOptions extends BackendCallOptions {
   graceMs?: number;
 }
 
-export async function startVm(
-  context: RuntimeContext,
-  id: string,
-  options: BackendCallOptions,
-): Promise<VmRecord> {
+export async function startVm(context: RuntimeContext, id: string, options: StartOptions): Promise<VmRecord> {
   return onTurn(context, id, 'start', options.signal, async (turn) => {
+    const { onWarm, ...call } = options;
     const { shape, machineId } = turn.record;
     const request = { hostname: id, machineId, ...(shape.network === 'user' && { network: userNetwork }) };
     using _start = context.spares.startUnderWay();
     const claim = await context.spares.roomFor(turn.record);
     try {
-      const work = (vm: BackendVm, machine: Machine) =>
-        startMachine({ vm, machine }, request, claim, options);
-      return await changeStatus(context, turn, 'start', work, claim);
+      const work = (vm: BackendVm, machine: Machine) => startMachine({ vm, machine }, request, claim, call);
+      const started = await changeStatus(context, turn, 'start', work, claim);
+      if (claim?.isUsed) onWarm?.();
+      return started;
     } catch (error) {
       // While an intent is left, nobody knows whether it runs; then it keeps its room until that is found out.
       const { status } = context.vms.find(id) ?? turn.record;

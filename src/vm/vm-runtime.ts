@@ -15,7 +15,7 @@ import { type ForkOptions, forkVm } from './fork-vm.ts';
 import { collectGarbage, type GarbageOptions, type GarbageReport } from './garbage/index.ts';
 import { attachCommand, reachGuest, readConsole, spawnCommand } from './guest-access.ts';
 import { imageDigestsInUse, removeImage } from './images-in-use.ts';
-import { pauseVm, resumeVm, type StopOptions, startVm, stopVm } from './lifecycle.ts';
+import { pauseVm, resumeVm, type StartOptions, type StopOptions, startVm, stopVm } from './lifecycle.ts';
 import { createVm, restoreVm } from './make-vm.ts';
 import type { RuntimeContext } from './runtime-context.ts';
 import { SnapshotCalls } from './snapshot-calls.ts';
@@ -83,8 +83,10 @@ export class VmRuntime implements AsyncDisposable {
     });
   }
 
-  async start(id: string, options: BackendCallOptions = {}): Promise<VmInfo> {
-    return this.#calls.run(options, async (call) => this.#info(await startVm(this.#context, id, call)));
+  async start(id: string, options: StartOptions = {}): Promise<VmInfo> {
+    return this.#calls.run(options, async (call) =>
+      this.#info(await startVm(this.#context, id, { ...options, ...call })),
+    );
   }
 
   async stop(id: string, options: StopOptions = {}): Promise<VmInfo> {

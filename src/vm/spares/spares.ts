@@ -15,6 +15,8 @@ import { Warm } from './warm.ts';
 /** A spare that was taken for one start. */
 export interface Claim {
   readonly spare: Spare;
+  /** Whether a start that came up did so with it. */
+  readonly isUsed: boolean;
   /** Makes it durable that it is nobody else's any more; in one transaction with the start's intent. */
   commit(): void;
   /** The start did not come up with it. */
@@ -148,6 +150,9 @@ export class Spares {
     let useful = true;
     return {
       spare,
+      get isUsed() {
+        return useful;
+      },
       commit: () => this.#pool.records.delete(record.id),
       unusable: (error) => {
         useful = false;
