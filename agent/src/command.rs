@@ -3,6 +3,7 @@
 use crate::failure::{Failure, EAGAIN};
 use crate::hooks::Hook;
 use crate::protocol::*;
+use crate::recent::Recent;
 use crate::retained::Retained;
 use crate::spawn::{Launch, Program};
 use crate::sys;
@@ -163,6 +164,8 @@ pub struct Output {
     /// Bytes of before the attachment, to be sent first.
     pub backlog: Vec<u8>,
     pub retained: Retained,
+    /// Of a detached terminal, in place of `retained`.
+    pub recent: Option<Recent>,
     /// There is something to send, and the host grants no credit.
     pub withheld: bool,
 }

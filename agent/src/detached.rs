@@ -56,7 +56,10 @@ impl Agent {
         if let Some(command) = self.commands.get_mut(&key) {
             let tlvs = Tlvs::new().u32(TAG_PID, command.pid as u32);
             for output in &mut command.outputs {
-                output.backlog = output.retained.take();
+                output.backlog = match &output.recent {
+                    Some(recent) => recent.replay(),
+                    None => output.retained.take(),
+                };
             }
             command.attachment = Some(Attachment::new(stream));
             if command.launch.is_none() {
@@ -113,6 +116,7 @@ impl Agent {
             for output in &mut command.outputs {
                 output.backlog = Vec::new();
                 output.retained.take();
+                output.recent = None;
             }
             if command.tree.is_none() {
                 self.commands.remove(&key);
@@ -126,7 +130,9 @@ impl Command {
     pub fn keep_backlog(&mut self) {
         for output in &mut self.outputs {
             let backlog = std::mem::take(&mut output.backlog);
-            output.retained.push(&backlog);
+            if output.recent.is_none() {
+                output.retained.push(&backlog);
+            }
         }
     }
 }

@@ -32,6 +32,7 @@ pub mod outbox;
 pub mod pool;
 pub mod protocol;
 pub mod read_file;
+pub mod recent;
 pub mod rehearse;
 pub mod remove;
 pub mod renew;

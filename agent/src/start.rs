@@ -5,6 +5,7 @@ use crate::command::{Attachment, Command, Ending, Input, Output, Request};
 use crate::failure::{errno_name, Failure};
 use crate::kit::Pipe;
 use crate::protocol::*;
+use crate::recent::Recent;
 use crate::spawn::{self, Identity, Launch, Stage};
 use crate::sys::{self, PollFd, POLLIN};
 use crate::tlv::{Fields, Tlvs};
@@ -76,7 +77,11 @@ impl Agent {
             (None, None) => None,
         };
         command.outputs = match terminal {
-            Some(terminal) => [Output::of(terminal.ours), Output::default()],
+            Some(terminal) => {
+                let mut output = Output::of(terminal.ours);
+                output.recent = detached.as_ref().map(|_| Recent::default());
+                [output, Output::default()]
+            }
             None => [Output::of(stdout.ours), Output::of(stderr.ours)],
         };
         command.deadline = timeout.map(|timeout| self.now + timeout);

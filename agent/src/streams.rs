@@ -91,10 +91,13 @@ impl Agent {
             }
             moved += count;
             let bytes = &self.scratch[..count];
+            if let (Some(recent), false) = (&mut output.recent, from_backlog) {
+                recent.push(bytes);
+            }
             if let Some(attachment) = to_host.filter(|_| command.over_at.is_none() || from_backlog) {
                 attachment.credit[channel] -= count as u32;
                 self.outbox.push(FRAME_DATA, channel as u8, attachment.stream, bytes);
-            } else if !command.cancelled && command.over_at.is_none() {
+            } else if !command.cancelled && command.over_at.is_none() && output.recent.is_none() {
                 output.retained.push(bytes);
             }
         }

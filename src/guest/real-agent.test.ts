@@ -2,9 +2,9 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { RealAgent } from '../../test/guest/real-agent.ts';
-import type { ExecRequest, GuestChannel } from './guest-channel.ts';
+import type { ExecRequest, GuestChannel, GuestProcess } from './guest-channel.ts';
 import { runCommand } from './run-command.ts';
 
 let agent: RealAgent;
@@ -36,6 +36,19 @@ async function firstOf(stream: AsyncIterator<Uint8Array>): Promise<string> {
   const { value, done } = await stream.next();
   if (done) throw new Error('the output ended');
   return String(value);
+}
+
+/** Reads a terminal's output as long as it comes, and lets a test wait for a text in it. */
+function watchScreen({ stdout }: GuestProcess) {
+  const screen = {
+    text: '',
+    shows: (text: string) => vi.waitFor(() => expect(screen.text).toContain(text), { timeout: 10_000 }),
+  };
+  const read = async () => {
+    for await (const chunk of stdout) screen.text += Buffer.from(chunk).toString();
+  };
+  read().catch(() => undefined); // Ends with the command, or when it is let go of.
+  return screen;
 }
 
 const alive = (pid: number) => existsSync(`/proc/${pid}/exe`);
@@ -201,6 +214,32 @@ describe('a detached command', () => {
     expect(await guest.listDetached()).toContainEqual(
       expect.objectContaining({ id, exit: expect.objectContaining({ exitCode: 4 }) }),
     );
+  });
+
+  test('on a terminal shows its screen again to whoever attaches, takes their keys and their size, one client after the other', async () => {
+    const id = 'terminal-1';
+    const script = 'a=kept; while read x; do echo "$x $a $(stty size)"; done; exit 6';
+    const pty = { rows: 24, columns: 80 };
+    const started = await guest.exec({ command: script, pty, stdin: 'pipe', detachedId: id });
+    const first = watchScreen(started);
+    await started.stdin.write(Buffer.from('one\n'));
+    await first.shows('one kept 24 80');
+    const second = await guest.attach(id);
+    const screen = watchScreen(second);
+    await expect(started.exited).rejects.toThrow(failure('Cancelled'));
+    await screen.shows('one kept 24 80');
+    await second.resize({ rows: 30, columns: 100 });
+    await second.stdin.write(Buffer.from('two\n'));
+    await screen.shows('two kept 30 100');
+    await second[Symbol.asyncDispose]();
+    await guest[Symbol.asyncDispose]();
+    guest = await agent.connect('stale');
+    const third = await guest.attach(id);
+    const last = watchScreen(third);
+    await last.shows('two kept 30 100');
+    expect(last.text).toMatch(/^one\r\none kept 24 80\r\ntwo\r\ntwo kept/);
+    await third.stdin.end();
+    expect(await third.exited).toMatchObject({ exitCode: 6 });
   });
 
   test('that nobody knows is not found', async () => {
