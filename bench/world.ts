@@ -72,6 +72,7 @@ export class World implements AsyncDisposable {
   async sweep(): Promise<void> {
     await using alcove = await this.engine();
     await alcove.warm.drop();
+    for (const { id } of await alcove.sessions.list()) await alcove.sessions.terminate(id);
     for (const { id } of await alcove.list({ destroyed: 'leave-out' })) await (await alcove.vm(id)).destroy();
     for (const { ref } of (await alcove.snapshots.list()).reverse()) await alcove.snapshots.remove(ref);
   }

@@ -9,6 +9,7 @@ import { newImage } from './new-image.ts';
 import { cachedPipeline, examplePipelines } from './pipeline.ts';
 import { restart } from './restart.ts';
 import { restore } from './restore.ts';
+import { activeSession, newSession, stoppedSession } from './sessions.ts';
 import { snapshot } from './snapshot.ts';
 import { coldStart, warmStart } from './start.ts';
 import { stopStart } from './stop-start.ts';
@@ -24,6 +25,9 @@ export const cases: readonly Case[] = [
   restart,
   coldStart,
   exec,
+  activeSession,
+  stoppedSession,
+  newSession,
   hit,
   hitByCommandLine,
   miss,
