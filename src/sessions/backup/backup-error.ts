@@ -20,15 +20,15 @@ export function invalidBackup(
   });
 }
 
-/** The error of a backup that could not be made, with what the file system said. */
+/** The error of a backup that could not be made, with what the file system said where it did. */
 export function backupFailed(what: string, cause?: unknown): AlcoveError<'BackupFailed'> {
-  const { code, message } = (cause ?? {}) as NodeJS.ErrnoException;
+  const { code, syscall, message } = (cause ?? {}) as NodeJS.ErrnoException;
   return new AlcoveError(
     'BackupFailed',
     cause === undefined ? what : `${what}: ${message ?? String(cause)}`,
     {
       cause,
-      ...(code !== undefined && { details: { errno: code } }),
+      ...(syscall !== undefined && { details: { errno: code } }),
     },
   );
 }

@@ -14,9 +14,15 @@ export class EntryPaths {
   /** The last directory that was found not to lead through a symlink: most entries lie beside the one before. */
   #clear: string | undefined;
 
-  /** The directory itself, or something below it. @throws AlcoveError `BackupInvalid` */
-  check(name: string, what: string): string[] {
-    const refused = (why: string) => invalidBackup('refused', `the tar has ${what} ${why}`, { entry: name });
+  /**
+   * The parts of a name of the archive's directory, or of something below it.
+   *
+   * @param what it names, for messages
+   * @param entry that has it
+   * @throws AlcoveError `BackupInvalid`
+   */
+  check(name: string, what: string, entry: string = name): string[] {
+    const refused = (why: string) => invalidBackup('refused', `the tar has ${what} ${why}`, { entry });
     if (name === '') throw invalidBackup('damaged', `the tar has ${what} without a name`);
     if (name.length > maxNameBytes) throw refused(`of more than ${maxNameBytes} bytes`);
     if (name.startsWith('/')) throw refused('with an absolute name');

@@ -138,29 +138,34 @@ export class TarWalk {
     const isFile = kind === 'file' || kind === 'gnu sparse file';
     if (!isFile && extended.hasSparseRecords)
       throw invalidBackup('damaged', `the tar has a ${kind} with holes`, { entry: name });
-    // Before ustar, a slash at the end of a file's name made it a directory.
-    if (kind === 'directory' || (kind === 'file' && name.endsWith('/'))) {
-      if (kind === 'file' && header.sizeBytes > 0)
+    if (kind === 'directory' || (isFile && name.endsWith('/'))) {
+      // Before ustar, a slash at the end of a file's name made it a directory. What content one has is a matter of opinion.
+      if (isFile && (header.sizeBytes > 0 || kind !== 'file' || extended.hasSparseRecords))
         throw invalidBackup('refused', 'the tar has a directory with content', { entry: name });
       this.#counts.directories++;
-      return;
-    }
-    if (parts.length === 0)
+    } else if (parts.length === 0) {
       throw invalidBackup('refused', `the tar has a ${kind} in place of its directory`, { entry: name });
-    // Links and the like have no content, whatever size their header says: so it is for POSIX, the guest agent and most others.
-    if (kind === 'symlink') {
-      this.#paths.addSymlink(parts);
-      this.#counts.symlinks++;
-    } else if (kind === 'hard link') {
-      const target = this.#paths.check(
-        header.target,
-        `a hard link to ${JSON.stringify(header.target.slice(0, 200))}, a target`,
-      );
-      if (this.#paths.isSymlink(target)) this.#paths.addSymlink(parts); // Then that is what it is.
-      this.#counts.hardLinks++;
     } else if (isFile) {
       this.#counts.files++;
       this.#file(header, block, extended);
+    } else {
+      this.#withoutContent(header, parts);
+    }
+    if (kind === 'symlink') this.#paths.addSymlink(parts);
+    else if (this.#paths.isSymlink(parts) && kind !== 'hard link')
+      throw invalidBackup('refused', `the tar has a ${kind} in place of a symlink of its own`, {
+        entry: name,
+      });
+  }
+
+  /** Whatever size their headers say: so it is for POSIX, the guest agent and most others. */
+  #withoutContent({ kind, name, target }: TarHeader, parts: readonly string[]): void {
+    if (kind === 'symlink') {
+      this.#counts.symlinks++;
+    } else if (kind === 'hard link') {
+      const to = this.#paths.check(target, 'a hard link to something', name);
+      if (this.#paths.isSymlink(to)) this.#paths.addSymlink(parts); // Then that is what it is.
+      this.#counts.hardLinks++;
     } else {
       this.#counts.others++;
     }
