@@ -17,7 +17,8 @@ export interface TurnOptions {
 interface Waiter {
   mode: LeaseMode;
   begin(): void;
-  onQueued: ((place: number) => void) | undefined;
+  /** Tells it its place. A callback that throws takes only its own caller out of the queue. */
+  tell(place: number): void;
 }
 
 interface Queue {
@@ -75,8 +76,15 @@ export class Turns {
     if (turn) return turn;
     const queue = this.#queues.get(sessionId) as Queue; // Else there had been a turn.
     const { promise, resolve, reject } = Promise.withResolvers<Turn>();
-    const waiter: Waiter = { mode, begin: () => resolve(this.#turn(sessionId)), onQueued };
-    const giveUp = (error: () => AlcoveError) => {
+    const tell = (place: number) => {
+      try {
+        onQueued?.(place);
+      } catch (error) {
+        giveUp(() => error);
+      }
+    };
+    const waiter: Waiter = { mode, begin: () => resolve(this.#turn(sessionId)), tell };
+    const giveUp = (error: () => unknown) => {
       const place = queue.waiting.indexOf(waiter);
       if (place < 0) return; // Its turn came in the same instant.
       queue.waiting.splice(place, 1);
@@ -88,7 +96,7 @@ export class Turns {
     signal?.addEventListener('abort', onAbort, { once: true });
     const cancelTimer = waitMs === undefined ? undefined : this.#clock.timer(waitMs, onLate);
     queue.waiting.push(waiter);
-    onQueued?.(queue.waiting.length);
+    tell(queue.waiting.length);
     try {
       return await promise;
     } finally {
@@ -130,6 +138,9 @@ export class Turns {
       next.begin();
     }
     if (queue.holders === 0) this.#queues.delete(sessionId);
-    for (const [index, { onQueued }] of queue.waiting.entries()) onQueued?.(index + 1);
+    for (const waiter of [...queue.waiting]) {
+      const place = queue.waiting.indexOf(waiter) + 1;
+      if (place > 0) waiter.tell(place); // Else another's callback made it give up.
+    }
   }
 }
