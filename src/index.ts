@@ -54,6 +54,7 @@ export type {
   GuestProcess,
   GuestSink,
   GuestUsage,
+  TarInOptions,
   TerminalSize,
 } from './guest/index.ts';
 export { builtinImage, type Image, type ImageConfig, type ImageSource } from './images/index.ts';

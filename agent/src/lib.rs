@@ -50,6 +50,7 @@ pub mod tar_format;
 pub mod tar_in;
 pub mod tar_out;
 pub mod tar_reader;
+pub mod tar_sparse;
 pub mod timers;
 pub mod tlv;
 pub mod transport;

@@ -90,6 +90,7 @@ pub const TAG_CHANGE: u16 = 34;
 pub const TAG_PORT: u16 = 35;
 pub const TAG_NAME: u16 = 36;
 pub const TAG_OUTPUT: u16 = 37;
+pub const TAG_NO_DEVICES: u16 = 38;
 pub const TAG_LOWER_SERIAL: u16 = 40;
 pub const TAG_UPPER_SERIAL: u16 = 41;
 pub const TAG_HOSTNAME: u16 = 42;
@@ -161,6 +162,7 @@ pub fn tag_name(tag: u16) -> &'static str {
         TAG_RECURSIVE => "RECURSIVE",
         TAG_PORT => "PORT",
         TAG_NAME => "NAME",
+        TAG_NO_DEVICES => "NO_DEVICES",
         TAG_LOWER_SERIAL => "LOWER_SERIAL",
         TAG_UPPER_SERIAL => "UPPER_SERIAL",
         TAG_HOSTNAME => "HOSTNAME",

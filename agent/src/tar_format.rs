@@ -1,6 +1,7 @@
 //! The bytes of a tar: ustar headers with pax records (written and read) and GNU's long names (read).
 
 use crate::sys::TimeSpec;
+use crate::tar_sparse::{SparseMap, SparseRecords};
 
 pub const BLOCK: usize = 512;
 
@@ -15,8 +16,12 @@ pub const TYPE_PAX: u8 = b'x';
 pub const TYPE_PAX_GLOBAL: u8 = b'g';
 pub const TYPE_GNU_LONG_NAME: u8 = b'L';
 pub const TYPE_GNU_LONG_LINK: u8 = b'K';
+pub const TYPE_GNU_SPARSE: u8 = b'S';
+/// `tar --label`.
+pub const TYPE_GNU_LABEL: u8 = b'V';
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
+const SPARSE: &[u8] = b"GNU.sparse.";
 
 /// One entry, whichever dialect it came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +33,14 @@ pub struct Entry {
     pub mode: u32,
     pub uid: u64,
     pub gid: u64,
+    /// Of the body: for a sparse file, of its data.
     pub size: u64,
     pub mtime: TimeSpec,
     pub major: u32,
     pub minor: u32,
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where the body goes; `None`: it is the whole file.
+    pub sparse: Option<SparseMap>,
 }
 
 impl Entry {
@@ -54,15 +62,12 @@ fn text(field: &[u8]) -> Vec<u8> {
 }
 
 /// Octal in ASCII, or (GNU) big-endian binary with the highest bit set.
-fn number(field: &[u8]) -> Option<u64> {
+pub fn number(field: &[u8]) -> Option<u64> {
     if field.first().map_or(false, |byte| byte & 0x80 != 0) {
         let negative = field[0] & 0x40 != 0;
-        let (high, low) = field.split_at(field.len().saturating_sub(8));
-        let fits = high.iter().enumerate().all(|(at, &byte)| if at == 0 { byte == 0x80 } else { byte == 0 });
-        if negative || !fits {
-            return None;
-        }
-        return low.iter().try_fold(0u64, |sum, &byte| Some(sum << 8 | u64::from(byte)));
+        let mut bytes = field.iter().enumerate().map(|(at, &byte)| if at == 0 { byte & 0x7f } else { byte });
+        let sum = bytes.try_fold(0u64, |sum, byte| Some(sum.checked_mul(256)? | u64::from(byte)));
+        return sum.filter(|_| !negative);
     }
     let trimmed: Vec<u8> = field.iter().copied().skip_while(|&byte| byte == b' ').collect();
     let digits: Vec<u8> = trimmed.into_iter().take_while(|byte| !matches!(byte, 0 | b' ')).collect();
@@ -70,6 +75,17 @@ fn number(field: &[u8]) -> Option<u64> {
         b'0'..=b'7' => sum.checked_mul(8)?.checked_add(u64::from(digit - b'0')),
         _ => None,
     })
+}
+
+/// As [`number`], and negative where binary says so.
+fn time(field: &[u8]) -> Option<i64> {
+    if field.first() != Some(&0xff) {
+        return i64::try_from(number(field)?).ok();
+    }
+    let (high, low) = field.split_at(field.len().saturating_sub(8));
+    let low: [u8; 8] = low.try_into().ok()?;
+    let value = i64::from_be_bytes(low);
+    (value < 0 && high.iter().all(|&byte| byte == 0xff)).then_some(value)
 }
 
 /// Reads a header block. `Ok(None)` for a block of zeros.
@@ -109,10 +125,11 @@ pub fn parse_header(block: &[u8; BLOCK]) -> Result<Option<Entry>, &'static str> 
         uid: field(108, 116).ok_or("a header's owner is no number")?,
         gid: field(116, 124).ok_or("a header's group is no number")?,
         size: field(124, 136).ok_or("a header's size is no number")?,
-        mtime: TimeSpec { seconds: field(136, 148).unwrap_or(0) as i64, nanoseconds: 0 },
+        mtime: TimeSpec { seconds: time(&block[136..148]).unwrap_or(0), nanoseconds: 0 },
         major: device(329, 337),
         minor: device(337, 345),
         xattrs: Vec::new(),
+        sparse: None,
     }))
 }
 
@@ -126,6 +143,7 @@ pub struct Pax {
     pub gid: Option<u64>,
     pub mtime: Option<TimeSpec>,
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub sparse: Option<SparseRecords>,
 }
 
 impl Pax {
@@ -151,6 +169,26 @@ impl Pax {
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        if let Some(key) = key.strip_prefix(SPARSE) {
+            return self.sparse.get_or_insert_with(SparseRecords::default).set(key, value);
+        }
+        if let Some(name) = key.strip_prefix(XATTR) {
+            self.xattrs.push((decoded(name), value.to_vec()));
+            return Ok(());
+        }
+        if value.is_empty() {
+            // Takes back what an earlier header said.
+            match key {
+                b"path" => self.path = None,
+                b"linkpath" => self.linkpath = None,
+                b"size" => self.size = None,
+                b"uid" => self.uid = None,
+                b"gid" => self.gid = None,
+                b"mtime" => self.mtime = None,
+                _ => {}
+            }
+            return Ok(());
+        }
         let number = || ascii(value).ok_or("a pax record is no number");
         match key {
             b"path" => self.path = Some(value.to_vec()),
@@ -159,12 +197,7 @@ impl Pax {
             b"uid" => self.uid = Some(number()?),
             b"gid" => self.gid = Some(number()?),
             b"mtime" => self.mtime = Some(parse_time(value).ok_or("a pax time is no number")?),
-            _ if key.starts_with(b"GNU.sparse.") => return Err("sparse entries are not supported"),
-            _ => {
-                if let Some(name) = key.strip_prefix(XATTR) {
-                    self.xattrs.push((name.to_vec(), value.to_vec()));
-                }
-            }
+            _ => {}
         }
         Ok(())
     }
@@ -172,9 +205,11 @@ impl Pax {
     /// Bytes of memory that it keeps, about.
     pub fn weight(&self) -> usize {
         let paths = [&self.path, &self.linkpath].into_iter().flatten().map(Vec::len).sum::<usize>();
-        paths + self.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum::<usize>()
+        let sparse = self.sparse.as_ref().map_or(0, SparseRecords::weight);
+        paths + sparse + self.xattrs.iter().map(|(name, value)| name.len() + value.len() + 64).sum::<usize>()
     }
 
+    /// All but what it says of a sparse file's map.
     pub fn apply(self, entry: &mut Entry) {
         if let Some(path) = self.path {
             entry.name = path;
@@ -188,6 +223,33 @@ impl Pax {
         entry.mtime = self.mtime.unwrap_or(entry.mtime);
         entry.xattrs.extend(self.xattrs);
     }
+}
+
+/// The name of an attribute as GNU tar has it in a record's key, where `=` would end the key.
+fn encoded(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    for &byte in name {
+        match byte {
+            b'=' => out.extend_from_slice(b"%3D"),
+            b'%' => out.extend_from_slice(b"%25"),
+            _ => out.push(byte),
+        }
+    }
+    out
+}
+
+fn decoded(mut key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len());
+    while let Some((&byte, rest)) = key.split_first() {
+        let (byte, length) = match key.get(..3) {
+            Some(b"%3D") => (b'=', 3),
+            Some(b"%25") => (b'%', 3),
+            _ => (byte, key.len() - rest.len()),
+        };
+        out.push(byte);
+        key = &key[length..];
+    }
+    out
 }
 
 fn ascii<T: std::str::FromStr>(bytes: &[u8]) -> Option<T> {
@@ -267,7 +329,13 @@ pub fn write_header(out: &mut Vec<u8>, entry: &Entry) {
         record(&mut pax, b"mtime", format_time(entry.mtime).as_bytes());
     }
     for (name, value) in &entry.xattrs {
-        record(&mut pax, &[XATTR, name].concat(), value);
+        record(&mut pax, &[XATTR, &encoded(name)].concat(), value);
+    }
+    if let Some(map) = &entry.sparse {
+        record(&mut pax, b"GNU.sparse.major", b"1");
+        record(&mut pax, b"GNU.sparse.minor", b"0");
+        record(&mut pax, b"GNU.sparse.name", &entry.name);
+        record(&mut pax, b"GNU.sparse.realsize", map.size.to_string().as_bytes());
     }
     if !pax.is_empty() {
         let header = Entry {
@@ -282,22 +350,33 @@ pub fn write_header(out: &mut Vec<u8>, entry: &Entry) {
             major: 0,
             minor: 0,
             xattrs: Vec::new(),
+            sparse: None,
         };
-        block(out, &header);
+        block(out, &header.name, &header);
         out.extend_from_slice(&pax);
         out.resize(out.len() + padding(pax.len() as u64), 0);
     }
-    block(out, entry);
+    match &entry.sparse {
+        // What knows nothing of sparse files unpacks map and data under a name that is nobody's.
+        Some(_) => block(out, &aside(&entry.name), entry),
+        None => block(out, &entry.name, entry),
+    }
 }
 
-fn block(out: &mut Vec<u8>, entry: &Entry) {
+/// The name of a sparse file's body, as GNU tar forms it.
+fn aside(name: &[u8]) -> Vec<u8> {
+    let at = name.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
+    [&name[..at], b"GNUSparseFile.0/", &name[at..]].concat()
+}
+
+fn block(out: &mut Vec<u8>, name: &[u8], entry: &Entry) {
     let mut block = [0u8; BLOCK];
     let mut put = |at: usize, value: &[u8], room: usize| {
         let length = value.len().min(room);
         block[at..at + length].copy_from_slice(&value[..length]);
     };
     let within = |value: u64, max: u64| if value > max { 0 } else { value };
-    put(0, &entry.name, 100);
+    put(0, name, 100);
     put(100, format!("{:07o}", entry.mode & 0o7777).as_bytes(), 8);
     put(108, format!("{:07o}", within(entry.uid, MAX_OCTAL_ID)).as_bytes(), 8);
     put(116, format!("{:07o}", within(entry.gid, MAX_OCTAL_ID)).as_bytes(), 8);
@@ -334,6 +413,7 @@ mod tests {
             major: 0,
             minor: 0,
             xattrs: Vec::new(),
+            sparse: None,
         }
     }
 
@@ -362,6 +442,7 @@ mod tests {
             Entry { mtime: TimeSpec { seconds: -2, nanoseconds: 500_000_000 }, ..entry() },
             Entry { mtime: TimeSpec { seconds: 5, nanoseconds: 1 }, ..entry() },
             Entry { xattrs: vec![(b"user.x".to_vec(), b"\0=\n\xff".to_vec())], ..entry() },
+            Entry { xattrs: vec![(b"user.=%3D%".to_vec(), b"".to_vec())], ..entry() },
             Entry { kind: TYPE_CHAR, major: 5, minor: 1, ..entry() },
             Entry { name: [vec![0xff; 120], b"/x".to_vec()].concat(), ..entry() },
         ];
@@ -378,9 +459,26 @@ mod tests {
         assert_eq!(number(b"0000644\0"), Some(0o644));
         assert_eq!(number(b"  644 \0\0"), Some(0o644));
         assert_eq!(number(b"\x80\0\0\0\0\0\0\0\0\0\x01\x02"), Some(258));
+        assert_eq!(number(b"\x80\0\0\0\xb2\xd0\x5e\0"), Some(3_000_000_000));
+        assert_eq!(number(b"\x80\0\0\x01\0\0\0\0\0\0\0\0"), None);
         assert_eq!(number(b"\xff\xff\xff\xff\xff\xff\xff\xff"), None);
         assert_eq!(number(b"9"), None);
         assert_eq!(number(b"7777777777777777777777777"), None);
+    }
+
+    #[test]
+    fn times_before_the_epoch_come_in_binary() {
+        assert_eq!(time(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe"), Some(-2));
+        assert_eq!(time(b"\xff\xff\xff\xff\x7f\xff\xff\xff\xff\xff\xff\xfe"), None);
+        assert_eq!(time(b"00000000010\0"), Some(8));
+    }
+
+    #[test]
+    fn an_empty_pax_record_takes_an_earlier_one_back() {
+        let mut pax = Pax::default();
+        pax.add(b"12 path=abc\n8 uid=7\n").unwrap();
+        pax.add(b"8 path=\n7 uid=\n").unwrap();
+        assert_eq!(pax, Pax::default());
     }
 
     #[test]

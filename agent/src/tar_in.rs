@@ -11,6 +11,7 @@ use crate::protocol::*;
 use crate::sys::{self, TimeSpec};
 use crate::tar_format::*;
 use crate::tar_reader::{Source, TarReader};
+use crate::tar_sparse::SparseMap;
 use crate::tlv::{Fields, Tlvs};
 use std::ffi::{CStr, CString};
 use std::io;
@@ -27,14 +28,33 @@ pub fn tar_in(_: &Guest, link: &Link, fields: &Fields) -> Result<Tlvs, Failure> 
         (None, None) => None,
         (uid, gid) => Some((uid.unwrap_or(0), gid.unwrap_or(0))),
     };
-    unpack(link, path, owner, || link.opened(&Tlvs::new()))?;
-    Ok(Tlvs::new())
+    let devices = if fields.flag(TAG_NO_DEVICES)? { Devices::Refuse } else { Devices::Make };
+    unpack(link, path, Rules { owner, devices }, || link.opened(&Tlvs::new()))?;
+    Ok(match devices {
+        Devices::Make => Tlvs::new(),
+        // The host sees by it that this agent knows the field.
+        Devices::Refuse => Tlvs::new().u8(TAG_NO_DEVICES, 1),
+    })
+}
+
+/// What becomes of entries that are character or block devices.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Devices {
+    Make,
+    Refuse,
+}
+
+#[derive(Clone, Copy)]
+pub struct Rules {
+    /// Whose everything shall be; `None`: as the tar says.
+    pub owner: Option<(u32, u32)>,
+    pub devices: Devices,
 }
 
 pub fn unpack(
     source: impl Source,
     path: &[u8],
-    owner: Option<(u32, u32)>,
+    Rules { owner, devices }: Rules,
     begun: impl FnOnce(),
 ) -> Result<(), Failure> {
     let failed = |error| Failure::file(path, &error);
@@ -49,6 +69,7 @@ pub fn unpack(
         // Nothing can lead out of `/`, and there absolute links of the image must work.
         resolve: if is_slash { sys::RESOLVE_IN_ROOT } else { sys::RESOLVE_BENEATH },
         owner,
+        devices,
         keep_owners: sys::effective_ids().0 == 0,
         root_is_ours: !existed,
         parent: None,
@@ -67,6 +88,7 @@ struct Unpacker {
     root: OwnedFd,
     resolve: u64,
     owner: Option<(u32, u32)>,
+    devices: Devices,
     /// Without privileges everything belongs to us, as with any tar.
     keep_owners: bool,
     /// The directory was made for this; then the tar's own entry for it counts.
@@ -196,6 +218,9 @@ impl Unpacker {
         if path.is_empty() {
             return self.place_root(entry);
         }
+        if self.devices == Devices::Refuse && matches!(entry.kind, TYPE_CHAR | TYPE_BLOCK) {
+            return Err(refused(&entry.name, "is a device"));
+        }
         // Whatever changes the tree may make the remembered directory another one's.
         if entry.kind != TYPE_FILE {
             self.parent = None;
@@ -258,8 +283,13 @@ impl Unpacker {
         let flags = sys::O_WRONLY | sys::O_CREAT | sys::O_EXCL | sys::O_NOFOLLOW;
         let file = afresh(parent, name, || sys::open_at(parent, name, flags, 0o600)).map_err(failed)?;
         let fd = file.as_raw_fd();
-        while let Some(piece) = reader.body()? {
-            sys::write_all(fd, piece).map_err(failed)?;
+        match &entry.sparse {
+            Some(map) => fill_sparse(fd, map, reader, failed)?,
+            None => {
+                while let Some(piece) = reader.body()? {
+                    sys::write_all(fd, piece).map_err(failed)?;
+                }
+            }
         }
         // In this order: a change of owner drops setuid and capabilities, a write the time.
         if let Some((uid, gid)) = self.owner_of(entry)? {
@@ -381,6 +411,31 @@ impl Unpacker {
     }
 }
 
+/// Writes a sparse file's body to its places. The map was checked: it takes the whole body.
+fn fill_sparse<S: Source>(
+    fd: RawFd,
+    map: &SparseMap,
+    reader: &mut TarReader<S>,
+    failed: impl Fn(io::Error) -> Failure,
+) -> Result<(), Failure> {
+    let mut extents = map.extents.iter().copied();
+    let mut into = extents.next();
+    while let Some(mut piece) = reader.body()? {
+        while let Some(extent) = into.as_mut().filter(|_| !piece.is_empty()) {
+            let count = extent.length.min(piece.len() as u64);
+            let (now, rest) = piece.split_at(count as usize);
+            sys::pwrite_all(fd, now, extent.offset).map_err(&failed)?;
+            piece = rest;
+            extent.offset += count;
+            extent.length -= count;
+            if extent.length == 0 {
+                into = extents.next();
+            }
+        }
+    }
+    sys::truncate(fd, map.size).map_err(failed)
+}
+
 /// There is no system call for the attributes of a name in a directory; by `/proc` there is a path to it that
 /// follows no last link.
 pub fn xattr_path(parent: RawFd, name: &CStr) -> io::Result<CString> {
@@ -445,6 +500,7 @@ mod tests {
             major: 0,
             minor: 0,
             xattrs: Vec::new(),
+            sparse: None,
         }
     }
 
@@ -463,7 +519,8 @@ mod tests {
     fn unpack_into(dir: &Dir, below: &str, tar: &[u8], piece: usize) -> Result<(), Failure> {
         let pieces = tar.chunks(piece).map(<[u8]>::to_vec).collect();
         let path = dir.0.join(below).into_os_string().into_string().unwrap();
-        unpack(Pieces(pieces), path.as_bytes(), None, || {})
+        let rules = Rules { owner: None, devices: Devices::Refuse };
+        unpack(Pieces(pieces), path.as_bytes(), rules, || {})
     }
 
     #[test]
@@ -493,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_leave_the_directory_is_refused() {
+    fn what_would_leave_the_directory_or_is_a_device_is_refused() {
         let link_out = |target: &str| entry(TYPE_SYMLINK, "out", target);
         let through = || (entry(TYPE_FILE, "out/evil", ""), &b"x"[..]);
         let cases: Vec<Vec<(Entry, &[u8])>> = vec![
@@ -509,6 +566,8 @@ mod tests {
             vec![(entry(TYPE_DIRECTORY, "..", ""), b"")],
             vec![(entry(b'Z', "odd", ""), b"")],
             vec![(entry(TYPE_FILE, ".", ""), b"x")],
+            vec![(entry(TYPE_CHAR, "null", ""), b"")],
+            vec![(entry(TYPE_BLOCK, "disk", ""), b"")],
         ];
         for (index, case) in cases.iter().enumerate() {
             let dir = Dir::new();

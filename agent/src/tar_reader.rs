@@ -3,9 +3,11 @@
 use crate::failure::Failure;
 use crate::link::Link;
 use crate::tar_format::*;
+use crate::tar_sparse::{old_size, Extent, Layout, MapReader, OldMap, SparseMap, SparseRecords};
 
 /// Pax headers and long names beyond this are refused.
-const MAX_EXTENSION: u64 = 1 << 20;
+/// A sparse map of the form 0.1 of 100,000 extents is within that.
+const MAX_EXTENSION: u64 = 4 << 20;
 
 /// Where a tar comes from, in pieces of any size.
 pub trait Source {
@@ -26,6 +28,18 @@ pub struct TarReader<S: Source> {
     left: u64,
     padding: usize,
     global: Pax,
+}
+
+/// A sparse file's map as a tar says it.
+struct Unchecked {
+    size: u64,
+    extents: Vec<Extent>,
+}
+
+impl Unchecked {
+    fn checked(self, stored: u64) -> Result<SparseMap, Failure> {
+        SparseMap::checked(self.size, self.extents, stored).map_err(malformed)
+    }
 }
 
 fn malformed(why: &str) -> Failure {
@@ -94,7 +108,7 @@ impl<S: Source> TarReader<S> {
 
     fn extension(&mut self, entry: &Entry) -> Result<Vec<u8>, Failure> {
         if entry.size > MAX_EXTENSION {
-            return Err(malformed("an extended header is longer than 1 MiB"));
+            return Err(malformed("an extended header is longer than 4 MiB"));
         }
         let mut body = Vec::with_capacity(entry.size as usize);
         while let Some(piece) = self.body()? {
@@ -124,8 +138,10 @@ impl<S: Source> TarReader<S> {
                     return Ok(None);
                 }
             };
-            let is_extension =
-                matches!(entry.kind, TYPE_PAX | TYPE_PAX_GLOBAL | TYPE_GNU_LONG_NAME | TYPE_GNU_LONG_LINK);
+            let is_extension = matches!(
+                entry.kind,
+                TYPE_PAX | TYPE_PAX_GLOBAL | TYPE_GNU_LONG_NAME | TYPE_GNU_LONG_LINK | TYPE_GNU_LABEL
+            );
             if is_extension {
                 self.left = entry.size;
                 self.padding = padding(entry.size);
@@ -138,11 +154,12 @@ impl<S: Source> TarReader<S> {
                         pax.add(&body).map_err(malformed)?;
                     }
                     TYPE_GNU_LONG_NAME => long_name = Some(name()),
+                    TYPE_GNU_LABEL => {}
                     _ => long_link = Some(name()),
                 }
                 // Each alone is short enough; there may be any number of them.
                 if self.global.weight().max(pax.weight()) > MAX_EXTENSION as usize {
-                    return Err(malformed("its extended headers are longer than 1 MiB"));
+                    return Err(malformed("its extended headers are longer than 4 MiB"));
                 }
                 continue;
             }
@@ -152,6 +169,10 @@ impl<S: Source> TarReader<S> {
             if let Some(link) = long_link.take() {
                 entry.link = link;
             }
+            let sparse = pax.sparse.take();
+            if let Some(name) = sparse.as_ref().and_then(|sparse| sparse.name.clone()) {
+                pax.path = Some(name);
+            }
             pax.apply(&mut entry);
             if !entry.has_data() {
                 entry.size = 0;
@@ -160,9 +181,65 @@ impl<S: Source> TarReader<S> {
             if entry.kind == TYPE_FILE && entry.name.last() == Some(&b'/') {
                 entry.kind = TYPE_DIRECTORY;
             }
+            let old = match entry.kind {
+                TYPE_GNU_SPARSE => Some(self.old_map(&block)?),
+                _ => None,
+            };
             self.left = entry.size;
             self.padding = padding(entry.size);
+            entry.sparse = match (old, sparse) {
+                (Some(map), _) => Some(map.checked(entry.size)?),
+                (None, Some(records)) if entry.kind == TYPE_FILE => self.pax_map(records)?,
+                _ => None,
+            };
+            if entry.sparse.is_some() {
+                entry.kind = TYPE_FILE;
+            }
+            entry.size = self.left;
             return Ok(Some(entry));
+        }
+    }
+
+    /// The map that begins in an old GNU header and goes on in blocks after it.
+    fn old_map(&mut self, header: &[u8; BLOCK]) -> Result<Unchecked, Failure> {
+        let mut map = OldMap::default();
+        let mut goes_on = map.header(header).map_err(malformed)?;
+        while goes_on {
+            let mut block = [0u8; BLOCK];
+            if !self.fill(&mut block)? {
+                return Err(malformed("it ends within a header"));
+            }
+            goes_on = map.more(&block).map_err(malformed)?;
+        }
+        Ok(Unchecked { size: old_size(header).map_err(malformed)?, extents: map.extents() })
+    }
+
+    fn pax_map(&mut self, records: SparseRecords) -> Result<Option<SparseMap>, Failure> {
+        let map = match records.layout().map_err(malformed)? {
+            Layout::Plain => return Ok(None),
+            Layout::Known { size, extents } => Unchecked { size, extents },
+            Layout::MapBeforeData { size } => Unchecked { size, extents: self.map_before_data()? },
+        };
+        map.checked(self.left).map(Some)
+    }
+
+    /// Takes the map, in whole blocks, off the beginning of the body.
+    fn map_before_data(&mut self) -> Result<Vec<Extent>, Failure> {
+        let mut reader = MapReader::default();
+        loop {
+            let mut block = [0u8; BLOCK];
+            if self.left < BLOCK as u64 {
+                return Err(malformed("a sparse file ends within its map"));
+            }
+            if !self.fill(&mut block)? {
+                return Err(malformed("it ends within a file"));
+            }
+            self.left -= BLOCK as u64;
+            for &byte in &block {
+                if let Some(extents) = reader.take(byte).map_err(malformed)? {
+                    return Ok(extents);
+                }
+            }
         }
     }
 }

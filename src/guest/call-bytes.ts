@@ -1,4 +1,5 @@
 import type { Call } from './call.ts';
+import type { TlvReader } from './wire/tlv-reader.ts';
 
 /** What a call that streams answers, up to its end; leaving the loop early ends it in the guest. */
 export async function* receiveAll(call: Call): AsyncGenerator<Uint8Array, void, undefined> {
@@ -11,10 +12,10 @@ export async function* receiveAll(call: Call): AsyncGenerator<Uint8Array, void, 
 }
 
 /**
- * Sends all bytes of `source` and waits for the answer. The source is let go of when the call ends first; when the
+ * Sends all bytes of `source` and resolves with the answer. The source is let go of when the call ends first; when the
  * source fails, the call is given up and rejects with the source's error.
  */
-export async function sendAll(call: Call, source: AsyncIterable<Uint8Array>): Promise<void> {
+export async function sendAll(call: Call, source: AsyncIterable<Uint8Array>): Promise<TlvReader> {
   const iterator = source[Symbol.asyncIterator]();
   let exhausted = false;
   try {
@@ -34,7 +35,7 @@ export async function sendAll(call: Call, source: AsyncIterable<Uint8Array>): Pr
     // Not waited for: a source that hangs in `next` would hang here too.
     if (!exhausted) Promise.resolve(iterator.return?.()).catch(() => {});
   }
-  await call.ended;
+  return call.ended;
 }
 
 /** One buffer or string as a source; an iterable as it is. */

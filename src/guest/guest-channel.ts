@@ -241,6 +241,13 @@ export interface FileStat {
   target?: string;
 }
 
+export interface TarInOptions extends CallOptions {
+  /** Whose everything shall be. @default whose the tar says */
+  owner?: { uid: number; gid: number };
+  /** What becomes of entries that are character or block devices. @default 'make' */
+  devices?: 'make' | 'refuse';
+}
+
 /** Files in the guest. Paths are absolute, in the guest's root. Errors: `GuestFile` with the errno's name. */
 export interface GuestFiles {
   /** @param options.offset in bytes @param options.length at most so many bytes */
@@ -263,14 +270,15 @@ export interface GuestFiles {
   /**
    * Unpacks a tar stream (ustar, pax or GNU; not compressed) below `path`, which is made when absent. An entry
    * that would leave `path`, by `..`, an absolute name or through a link, is refused with `InvalidInput`.
-   * Owners are kept; with `owner`, everything belongs to it. Of each chunk nothing is used any more when the next is asked for.
+   * Sparse files get their holes. Owners are kept; with `owner`, everything belongs to it. Character and block devices are
+   * made, or with `devices: 'refuse'` refused with `InvalidInput` (`Unsupported` from a guest whose agent is too old to know).
+   * What was unpacked before a refusal stays. Of each chunk nothing is used any more when the next is asked for.
    */
-  tarIn(
-    path: string,
-    tar: AsyncIterable<Uint8Array>,
-    options?: CallOptions & { owner?: { uid: number; gid: number } },
-  ): Promise<void>;
-  /** The tree below `path` as a pax tar with names relative to it (`.` first), with owners, modes, times, hard links, xattrs. A file becomes a tar of one entry. */
+  tarIn(path: string, tar: AsyncIterable<Uint8Array>, options?: TarInOptions): Promise<void>;
+  /**
+   * The tree below `path` as a pax tar with names relative to it (`.` first), with owners, modes, times, hard links, xattrs, and
+   * sparse files as GNU.sparse 1.0. A file becomes a tar of one entry.
+   */
   tarOut(path: string, options?: CallOptions): AsyncIterable<Uint8Array>;
 }
 

@@ -98,6 +98,7 @@ export const tag = {
   PORT: 35,
   NAME: 36,
   OUTPUT: 37,
+  NO_DEVICES: 38,
   LOWER_SERIAL: 40,
   UPPER_SERIAL: 41,
   HOSTNAME: 42,

@@ -1,7 +1,15 @@
+import { AlcoveError } from '../errors.ts';
 import type { Call, CallRequest } from './call.ts';
 import { bytesOf, receiveAll, sendAll } from './call-bytes.ts';
 import type { Connection } from './connection.ts';
-import type { CallOptions, FileChange, FileKind, FileStat, GuestFiles } from './guest-channel.ts';
+import type {
+  CallOptions,
+  FileChange,
+  FileKind,
+  FileStat,
+  GuestFiles,
+  TarInOptions,
+} from './guest-channel.ts';
 import { absolutePath, entryPath, pathBelow } from './guest-path.ts';
 import { change, kind, type Op, op, tag } from './protocol.ts';
 import { receiveRecords } from './records.ts';
@@ -98,15 +106,14 @@ export class RemoteFiles implements GuestFiles {
     }
   }
 
-  async tarIn(
-    path: string,
-    tar: AsyncIterable<Uint8Array>,
-    options: CallOptions & { owner?: { uid: number; gid: number } } = {},
-  ): Promise<void> {
+  async tarIn(path: string, tar: AsyncIterable<Uint8Array>, options: TarInOptions = {}): Promise<void> {
     const request = pathTlvs(path)
       .u32(tag.UID, 'owner', options.owner?.uid)
-      .u32(tag.GID, 'owner', options.owner?.gid);
-    await sendAll(this.#open(op.TAR_IN, `unpack below ${path}`, path, request, options, 'tar'), tar);
+      .u32(tag.GID, 'owner', options.owner?.gid)
+      .flag(tag.NO_DEVICES, options.devices === 'refuse' || undefined);
+    const what = `unpack below ${path}`;
+    const answer = await sendAll(this.#open(op.TAR_IN, what, path, request, options, 'tar'), tar);
+    if (options.devices === 'refuse' && answer.u8(tag.NO_DEVICES) !== 1) throw cannotRefuse(what);
   }
 
   async *tarOut(path: string, options: CallOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
@@ -137,6 +144,13 @@ type FileRequest = [
 
 function callRequest(...[op, what, path, tlvs, options, field = 'path']: FileRequest): CallRequest {
   return { op, payload: tlvs.finish(), subject: { what, path, field }, signal: options.signal };
+}
+
+function cannotRefuse(what: string): AlcoveError<'Unsupported'> {
+  return new AlcoveError('Unsupported', `could not ${what} without devices: the guest's agent is too old`, {
+    remedy: 'Use a machine that was started anew: it gets the agent of this version.',
+    details: { capability: 'tarIn with devices refused' },
+  });
 }
 
 function pathTlvs(path: string): TlvWriter {

@@ -1,6 +1,6 @@
 //! Open files: reading, writing, duplicating, and telling a thread something.
 
-use super::{check, check_size, owned, O_CLOEXEC, O_NONBLOCK};
+use super::{check, check_size, errno_of, owned, O_CLOEXEC, O_NONBLOCK};
 use std::io;
 use std::os::raw::{c_int, c_uint, c_ulong, c_void};
 use std::os::unix::io::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -12,6 +12,7 @@ mod foreign {
         pub fn write(fd: c_int, buffer: *const c_void, count: usize) -> isize;
         pub fn pread(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize;
         pub fn pwrite(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize;
+        pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> i64;
         pub fn ftruncate(fd: c_int, length: i64) -> c_int;
         pub fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
         pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
@@ -54,6 +55,46 @@ pub fn write_all(fd: RawFd, mut buffer: &[u8]) -> io::Result<()> {
 pub fn pread(fd: RawFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let result = unsafe { foreign::pread(fd, buffer.as_mut_ptr().cast(), buffer.len(), offset as i64) };
     check_size(result)
+}
+
+pub fn pwrite_all(fd: RawFd, mut buffer: &[u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        let at = offset as i64;
+        let result = unsafe { foreign::pwrite(fd, buffer.as_ptr().cast(), buffer.len(), at) };
+        match check_size(result) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+            Ok(0) => return Err(io::Error::from_raw_os_error(crate::failure::EIO)),
+            Ok(count) => {
+                buffer = &buffer[count..];
+                offset += count as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn truncate(fd: RawFd, length: u64) -> io::Result<()> {
+    let length = i64::try_from(length).map_err(|_| io::Error::from_raw_os_error(crate::failure::EFBIG))?;
+    check(unsafe { foreign::ftruncate(fd, length) }).map(|_| ())
+}
+
+fn seek(fd: RawFd, offset: u64, whence: c_int) -> io::Result<u64> {
+    let result = unsafe { foreign::lseek(fd, offset as i64, whence) };
+    u64::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Where the next data begins, from `offset` on; `None`: there is none any more.
+pub fn seek_data(fd: RawFd, offset: u64) -> io::Result<Option<u64>> {
+    match seek(fd, offset, 3) {
+        Err(error) if errno_of(&error) == crate::failure::ENXIO => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Where the next hole begins, from `offset` on; the end of the file counts as one.
+pub fn seek_hole(fd: RawFd, offset: u64) -> io::Result<u64> {
+    seek(fd, offset, 4)
 }
 
 /// Makes this the whole content of a file that has `size` bytes, without ever making it empty. Cutting it is far more work

@@ -1,6 +1,6 @@
 import { extract, pack } from 'tar-stream';
 import { AlcoveError, cancelled } from '../../errors.ts';
-import type { CallOptions, FileChange, FileStat, GuestFiles } from '../../guest/index.ts';
+import type { CallOptions, FileChange, FileStat, GuestFiles, TarInOptions } from '../../guest/index.ts';
 import type { MemoryLogEntry } from './call-log.ts';
 import { fileError } from './guest-error.ts';
 import { type MemoryDisk, type MemoryNode, newNode, normalise } from './memory-disk.ts';
@@ -128,11 +128,7 @@ export class MemoryFiles implements GuestFiles {
     }
   }
 
-  async tarIn(
-    path: string,
-    tar: AsyncIterable<Uint8Array>,
-    options: CallOptions & { owner?: { uid: number; gid: number } } = {},
-  ): Promise<void> {
+  async tarIn(path: string, tar: AsyncIterable<Uint8Array>, options: TarInOptions = {}): Promise<void> {
     await this.#begin('tarIn', path, options);
     const { disk } = this.#host;
     const root = normalise(path);
@@ -144,6 +140,7 @@ export class MemoryFiles implements GuestFiles {
       const chunks: Uint8Array[] = [];
       for await (const chunk of entry) chunks.push(chunk as Uint8Array);
       const at = insideOf(root, name);
+      if (options.devices === 'refuse' && isDevice(type)) throw refusedDevice(name);
       for (let up = at; up !== root && up !== '/'; up = up.slice(0, up.lastIndexOf('/')) || '/') {
         if (up !== at && disk.find(up)?.kind === 'symlink') throw escapes(name);
       }
@@ -225,6 +222,16 @@ function insideOf(root: string, name: string): string {
 
 function escapes(name: string): AlcoveError<'InvalidInput'> {
   return new AlcoveError('InvalidInput', `the archive's entry ${name} would leave its place`, {
+    details: { field: 'tar' },
+  });
+}
+
+function isDevice(type: string | null | undefined): boolean {
+  return type === 'character-device' || type === 'block-device';
+}
+
+function refusedDevice(name: string): AlcoveError<'InvalidInput'> {
+  return new AlcoveError('InvalidInput', `the archive's entry ${name} is a device`, {
     details: { field: 'tar' },
   });
 }

@@ -270,3 +270,46 @@ test('root may keep owners and set-user-id bits; nobody else may ask for it', as
     await expect(unpacking).rejects.toThrow(expect.objectContaining({ details: { field: 'owners' } }));
   }
 });
+
+describe('a sparse file', () => {
+  const sparse = (realsize: string, name = 'file') => ({
+    'GNU.sparse.major': '1',
+    'GNU.sparse.minor': '0',
+    'GNU.sparse.name': name,
+    'GNU.sparse.realsize': realsize,
+  });
+  const body = (map: string, data: string) => map.padEnd(512, '\0') + data;
+
+  test('is put together, with its holes, under its own name', async () => {
+    const pax = sparse('1000000');
+    await unpack([{ name: 'GNUSparseFile.0/file', pax, text: body('2\n4096\n3\n8192\n2\n', 'abcde') }]);
+    const expected = Buffer.alloc(1_000_000);
+    expected.write('abc', 4_096);
+    expected.write('de', 8_192);
+    expect(readFileSync(join(into, 'file')).equals(expected)).toBe(true);
+    expect(readdirSync(into)).toEqual(['file']);
+  });
+
+  test.each([
+    ['extents out of order', sparse('100'), '2\n50\n1\n0\n1\n', 'ab'],
+    ['an extent beyond its end', sparse('100'), '1\n99\n2\n', 'ab'],
+    ['more data than extents', sparse('100'), '1\n0\n1\n', 'ab'],
+    ['less data than extents', sparse('100'), '1\n0\n3\n', 'ab'],
+    ['a map without an end', sparse('100'), '9\n0\n1\n', ''],
+    ['a number that is none', sparse('100'), '1\n0x0\n2\n', 'ab'],
+    ['too many extents', sparse('100'), '9999999\n', ''],
+    ['no size that could be', sparse('99999999999999999999'), '0\n', ''],
+    ['a name that leads out', sparse('100', '../outside'), '1\n0\n2\n', 'ab'],
+    ['another form', { ...sparse('100'), 'GNU.sparse.major': '0' }, '1\n0\n2\n', 'ab'],
+  ])('with %s is refused', async (_name, pax, map, data) => {
+    await expect(unpack([{ name: 'file', pax, text: body(map, data) }])).rejects.toMatchObject({
+      code: 'InvalidInput',
+    });
+    expect(existsSync(join(into, 'file'))).toBe(false);
+  });
+
+  test('counts with its holes for the limit of bytes', async () => {
+    const bomb = { name: 'file', pax: sparse('1000000000000000'), text: body('0\n', '') };
+    await expect(unpack([bomb])).rejects.toMatchObject({ code: 'InvalidInput' });
+  });
+});

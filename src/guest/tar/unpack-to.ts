@@ -3,8 +3,9 @@ import type { Header } from 'tar-stream';
 import { AlcoveError } from '../../errors.ts';
 import { errnoOf, hostFileError } from './host-file-error.ts';
 import { type Entry, readEntries } from './read-entries.ts';
+import { type SparseFile, sparseFile, sparsePieces } from './sparse-body.ts';
 import { badEntry, entryParts } from './tar-names.ts';
-import { UnpackedTree } from './unpacked-tree.ts';
+import { type Metadata, UnpackedTree, writeAll } from './unpacked-tree.ts';
 
 export interface UnpackLimits {
   /** @default 1,000,000 */
@@ -60,8 +61,11 @@ export async function unpackTo(
   const tree = new UnpackedTree(root, { made, owners });
   const counter = new Counter(options.limits ?? {});
   await readEntries(tar, signal, async (entry) => {
-    const parts = counter.entry(entry.header, options.as);
-    await addEntry(tree, parts, entry);
+    const sparse = sparseFile(entry.header);
+    const { header } = entry;
+    const parts = counter.entry(sparse ? { ...header, ...sparse } : header, options.as);
+    if (sparse) await addSparseFile(tree, parts, entry, sparse);
+    else await addEntry(tree, parts, entry);
   });
   await tree.finish();
 }
@@ -105,13 +109,35 @@ class Counter {
   }
 }
 
+function metadataOf(header: Header): Metadata {
+  const { mode, uid, gid } = header;
+  return { mode, uid, gid, mtimeMs: mtimeOf(header) };
+}
+
+async function addSparseFile(
+  tree: UnpackedTree,
+  parts: string[],
+  entry: Entry,
+  sparse: SparseFile,
+): Promise<void> {
+  if (entry.header.type !== 'file') throw badEntry(sparse.name, 'is sparse and no file');
+  await tree.file(sparse.name, parts, metadataOf(entry.header), async (file) => {
+    for await (const { at, bytes } of sparsePieces(sparse, entry as AsyncIterable<Uint8Array>)) {
+      await writeAll(file, bytes, at);
+    }
+    await file.truncate(sparse.size);
+  });
+}
+
 async function addEntry(tree: UnpackedTree, parts: string[], entry: Entry): Promise<void> {
-  const { name, type, linkname, mode, uid, gid } = entry.header;
-  const metadata = { mode, uid, gid, mtimeMs: mtimeOf(entry.header) };
+  const { name, type, linkname } = entry.header;
+  const metadata = metadataOf(entry.header);
   switch (type) {
     case 'file':
     case 'contiguous-file':
-      return tree.file(name, parts, metadata, entry as AsyncIterable<Uint8Array>);
+      return tree.file(name, parts, metadata, async (file) => {
+        for await (const chunk of entry as AsyncIterable<Uint8Array>) await writeAll(file, chunk);
+      });
     case 'directory':
       return tree.directory(name, parts, metadata);
     case 'symlink':

@@ -61,18 +61,18 @@ export class UnpackedTree {
     if (path !== '' || this.#rootIsOurs) this.#unfinished.set(path, metadata);
   }
 
-  /** A file appears whole, or not at all. */
+  /** A file appears whole, or not at all. @param write fills it */
   async file(
     name: string,
     parts: string[],
     metadata: Metadata,
-    bytes: AsyncIterable<Uint8Array>,
+    write: (file: FileHandle) => Promise<void>,
   ): Promise<void> {
     await this.#put(name, parts, async (temporary) => {
       const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
       const file = await open(temporary, flags, 0o600);
       try {
-        for await (const chunk of bytes) await writeAll(file, chunk);
+        await write(file);
         if (this.#owners === 'keep') await file.chown(metadata.uid, metadata.gid);
         await file.chmod(this.#mode(metadata));
         await file.utimes(metadata.mtimeMs / 1_000, metadata.mtimeMs / 1_000);
@@ -189,9 +189,11 @@ async function lookAt(path: string): Promise<Stats | undefined> {
   }
 }
 
-async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
+/** Writes all of a chunk. @param position where in the file; after what was written last when absent */
+export async function writeAll(file: FileHandle, chunk: Uint8Array, position?: number): Promise<void> {
   for (let offset = 0; offset < chunk.length; ) {
-    offset += (await file.write(chunk, offset)).bytesWritten;
+    const at = position === undefined ? null : position + offset;
+    offset += (await file.write(chunk, offset, chunk.length - offset, at)).bytesWritten;
   }
 }
 
