@@ -1,3 +1,4 @@
+import { workdir } from '../sessions/session-options.ts';
 import { invalidFlag } from './invalid-flag.ts';
 
 /** A copy between this host and a guest. */
@@ -43,4 +44,16 @@ export function parseCopySide(name: string, text: string): CopySide {
     );
   }
   return { kind: 'guest', vmId, path };
+}
+
+/**
+ * One side of `alcove session cp`: `SESSION:path` is in the session, below its workdir where it is not absolute. A UUID may be in capitals.
+ *
+ * @throws AlcoveError `InvalidInput`
+ */
+export function parseSessionCopySide(name: string, text: string): CopySide {
+  const match = /^([a-z0-9][a-z0-9-]{0,62}|[0-9A-Fa-f-]{36}):(.*)$/s.exec(text);
+  if (!match) return parseCopySide(name, text);
+  const [, vmId = '', path = ''] = match;
+  return { kind: 'guest', vmId, path: path.startsWith('/') ? path : `${workdir}/${path}` };
 }

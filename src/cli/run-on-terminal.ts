@@ -1,15 +1,11 @@
-import type { Writable } from 'node:stream';
 import type { Vm } from '../engine/alcove.ts';
 import { AlcoveError } from '../errors.ts';
-import type { ExecRequest, GuestProcess, TerminalSize } from '../guest/index.ts';
+import type { ExecRequest, GuestProcess } from '../guest/index.ts';
 import type { CommandFlags } from './command-options.ts';
 import { formatElapsed } from './human.ts';
 import type { Invocation } from './invocation.ts';
 import { type Input, readInput } from './read-input.ts';
-import { writeStream } from './write-stream.ts';
-
-/** What a terminal has that nobody asked for its size. */
-const usualSize: TerminalSize = { rows: 24, columns: 80 };
+import { followSize, pump, terminalEnvironment, usualSize } from './terminal-streams.ts';
 
 /**
  * Runs a command on a terminal of its own in the guest, as wide as the one here. With `-i` the keys go there, Ctrl-C too;
@@ -30,7 +26,7 @@ export async function runOnTerminal(
   await using command = await vm.spawn(
     {
       ...request,
-      env: { ...(io.env.TERM && { TERM: io.env.TERM }), ...request.env },
+      env: { ...terminalEnvironment(io), ...request.env },
       pty: size,
       stdin: flags.interactive ? 'pipe' : 'none',
     },
@@ -59,18 +55,4 @@ export async function runOnTerminal(
 async function feed(input: Input, command: GuestProcess): Promise<void> {
   for await (const chunk of input) await command.stdin.write(chunk);
   await command.stdin.end();
-}
-
-async function pump(from: AsyncIterable<Uint8Array>, to: Writable, signal: AbortSignal): Promise<void> {
-  for await (const chunk of from) await writeStream(to, chunk, signal);
-}
-
-/** Tells the guest of every new size, the one it took on while the command started included. */
-function followSize(command: GuestProcess, startedWith: TerminalSize, { io }: Invocation): Disposable {
-  const resize = (size: TerminalSize) => {
-    command.resize(size).catch(() => undefined); // It has ended; `exited` says why.
-  };
-  const now = io.terminal.size() ?? startedWith;
-  if (now.rows !== startedWith.rows || now.columns !== startedWith.columns) resize(now);
-  return { [Symbol.dispose]: io.terminal.onResize(resize) };
 }
