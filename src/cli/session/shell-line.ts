@@ -1,6 +1,10 @@
 /** Characters that mean nothing to a POSIX shell wherever they stand. */
 const plain = /^[A-Za-z0-9_@%+:,./-]+$/;
 
+/** Words that are more than their letters where a program's name stands (POSIX.1-2017, 2.4, and those of other shells). */
+const reserved =
+  /^(if|then|else|elif|fi|do|done|case|esac|while|until|for|in|function|select|time|coproc|namespace)$/;
+
 /**
  * One word is a shell line as it is; of several, each arrives at the program as it was given.
  *
@@ -14,5 +18,5 @@ export function shellLine(words: readonly string[]): string {
 
 /** POSIX.1-2017, Shell Command Language, 2.2.2: within single quotes everything but a single quote is itself. */
 function quote(word: string): string {
-  return plain.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+  return plain.test(word) && !reserved.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }

@@ -121,7 +121,12 @@ export class FakeAlcove {
   /** Called with the name of each call, before it does anything; a test throws here. */
   before: (call: string, ...args: unknown[]) => void | Promise<void> = () => undefined;
   readonly executor = new FakeExecutor((call, ...args) => this.#log(call, ...args));
-  readonly sessions = new FakeSessions((call, ...args) => this.#log(call, ...args));
+  readonly sessions = new FakeSessions({
+    log: (call, ...args) => this.#log(call, ...args),
+    exec: (command) => this.#exec(command),
+    spawn: (request, signal) => this.#spawn(request, signal),
+    vm: (id) => this.#vm(id),
+  });
   files: Partial<GuestFiles> = {};
   /** Files in the guest, for `stat`. */
   paths: string[] = [];
@@ -363,7 +368,7 @@ export class FakeAlcove {
     const { signal } = command;
     const killed = new Promise<never>((_, reject) => {
       const kill = () => {
-        this.calls.push(['killed']);
+        this.calls.push([command.request.detachedId === undefined ? 'killed' : 'let go']);
         reject(cancelled('the command', signal));
       };
       if (signal.aborted) kill();
