@@ -1,4 +1,5 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
 import { MemoryBackend } from '../backends/memory/index.ts';
 import { createQemuBackend } from '../backends/qemu/index.ts';
 import { type Config, loadConfig } from '../config/index.ts';
@@ -68,7 +69,7 @@ export async function openAlcove(options: OpenOptions = {}): Promise<Alcove> {
       images,
       database,
       options: sessionOptionsOf(config),
-      store: undefined,
+      owner: ownerOf(stateDir),
       random: randomBytes,
       warn: (message) => process.emitWarning(message, 'AlcoveWarning'),
     });
@@ -92,6 +93,11 @@ export async function openAlcove(options: OpenOptions = {}): Promise<Alcove> {
 function backendsOf(config: Config, stateDir: StateDir): VmBackend[] {
   const qemu = createQemuBackend({ stateDir, accel: config.qemu.accel });
   return config.backend === 'memory' ? [new MemoryBackend(), qemu] : [qemu];
+}
+
+/** Tells this engine's half-made backups from those of others that share the destination. */
+function ownerOf({ root }: StateDir): string {
+  return createHash('sha256').update(`${hostname()}:${root}`).digest('hex').slice(0, 16);
 }
 
 function limitsOf({ limits }: Config) {

@@ -77,11 +77,16 @@ async function makeBackup(
     await context.at('backup.written');
     // Of a machine that ran nobody knows what it did since.
     const isWhole = machine.status === 'stopped';
-    context.records.change(id, () => ({
-      newestBackup: backup.name,
-      failedBackup: undefined,
-      ...(isWhole && { backedUpWakes: wakes }),
-    }));
+    // Another machine, made by a restore meanwhile, is not what was backed up.
+    context.records.change(id, ({ vmId }) =>
+      vmId === machine.id
+        ? {
+            newestBackup: backup.name,
+            failedBackup: undefined,
+            ...(isWhole && { backedUpWakes: wakes }),
+          }
+        : {},
+    );
     await context.at('backup.recorded');
     await forgetOld(context, store, id);
     return backup;
@@ -145,10 +150,16 @@ async function removeSnapshot({ runtime, warn }: SessionsContext, ref: SnapshotR
   }
 }
 
-/** The backup is made: that an older one would not go does not change it. */
+/**
+ * The backup is made: that an older one would not go does not change it. What the session needs stays, also when it looks like the oldest
+ * because the clock was set back before it was made.
+ */
 async function forgetOld(context: SessionsContext, store: BackupStore, sessionId: string): Promise<void> {
   try {
-    await store.keepNewest(sessionId, context.options.backupKeep);
+    const needed = context.records.find(sessionId)?.newestBackup;
+    const others = (await store.list({ sessionId })).filter(({ name }) => name !== needed);
+    const keep = context.options.backupKeep - (needed === undefined ? 0 : 1);
+    for (const { name } of others.slice(keep)) await store.remove(name);
   } catch (error) {
     context.warn(`could not remove old backups of session ${sessionId}: ${(error as Error).message}`);
   }

@@ -1,3 +1,4 @@
+import { AlcoveError } from '../errors.ts';
 import type { Clock } from '../host/index.ts';
 import type { ImageStore } from '../images/index.ts';
 import type { Random, VmRuntime } from '../vm/index.ts';
@@ -35,3 +36,11 @@ export interface SessionsContext {
 
 /** On what a backup reads from, a machine and a snapshot: the session's id. They are removed when they are found at open. */
 export const backupLabel = 'alcove.backup';
+
+/** For what needs a place for backups where none is configured. */
+export function noDestination(): AlcoveError<'InvalidInput'> {
+  return new AlcoveError('InvalidInput', 'there is no place for backups', {
+    remedy: 'Set `backup_destination` in the section `[sessions]` of the configuration.',
+    details: { field: 'sessions.backup_destination' },
+  });
+}

@@ -157,7 +157,7 @@ async function fillWorkdir(
   const signal = signalOf(call);
   await guest.files.remove(workdir, { recursive: true, ...signal });
   try {
-    await guest.files.tarIn(workdir, archive.tar(signal), signal);
+    await guest.files.tarIn(workdir, archive.tar(signal), { ...signal, devices: 'refuse' });
   } catch (error) {
     if (!isAlcoveError(error, 'InvalidInput')) throw error;
     throw new AlcoveError('BackupInvalid', `${archive.path}: ${error.message}`, {

@@ -33,7 +33,7 @@ export async function makeRoom(context: SessionsContext, backUp: BackUpSession):
 async function evict(context: SessionsContext, sessionId: string, backUp: BackUpSession): Promise<boolean> {
   if (context.turns.isTaken(sessionId)) return false;
   try {
-    await stopIfIdle(context, sessionId, 0);
+    if (context.options.stopIdleForRoom === 'yes') await stopIfIdle(context, sessionId, 0);
     const record = context.records.find(sessionId);
     if (!record) return false;
     if (context.store && isDirty(record, false)) {

@@ -4,6 +4,7 @@ import type { Database } from '../store/index.ts';
 import type { Random, VmRuntime } from '../vm/index.ts';
 import { Ages } from './ages.ts';
 import type { BackupStore } from './backup/backup-store.ts';
+import { openBackupStore } from './backup/open-backup-store.ts';
 import type { SessionsContext } from './context.ts';
 import type { SessionFailpoint } from './failpoints.ts';
 import { makeRoom } from './make-room.ts';
@@ -20,8 +21,10 @@ export interface OpenSessionsOptions {
   images: Pick<ImageStore, 'resolve'>;
   database: Database;
   options: SessionOptions;
-  /** Over `options.backupDestination`; none where that is not set. */
-  store: BackupStore | undefined;
+  /** Of this state directory, 1 to 32 of `a-z0-9`: among engines that share a backup destination no other has it. */
+  owner: string;
+  /** @default the directory `options.backupDestination`; none where that is not set */
+  store?: BackupStore;
   random: Random;
   /** @default the system's */
   clock?: Clock;
@@ -37,15 +40,18 @@ export interface OpenSessionsOptions {
 export async function openSessions(
   given: OpenSessionsOptions,
 ): Promise<{ sessions: SessionPool; mended: string[] }> {
-  const { runtime, images, database, options, store, random, failpoint } = given;
+  const { runtime, images, database, options, owner, random, failpoint } = given;
   const { clock = systemClock, warn = () => undefined } = given;
+  const { backupDestination: destination } = options;
+  const ownStore = () =>
+    destination === undefined ? undefined : openBackupStore({ destination, owner, clock, random, warn });
   const abort = new AbortController();
   const context: SessionsContext = {
     runtime,
     images,
     options,
     records: new SessionRecords(database),
-    store,
+    store: given.store ?? ownStore(),
     turns: new Turns(clock),
     places: new Places(options.maxVms, clock, () => makeRoom(context, (id) => pool.backUpByItself(id))),
     idle: new Ages(clock),

@@ -36,7 +36,10 @@ export async function removeMachine(context: SessionsContext, record: SessionRec
 /** A backup that somebody took away is none. */
 async function isBackedUp(context: SessionsContext, record: SessionRecord): Promise<boolean> {
   if (isDirty(record, false) || record.newestBackup === undefined) return false;
-  if (await context.store?.find(record.newestBackup)) return true;
+  if (await context.store?.find(record.newestBackup)) {
+    const now = context.records.find(record.id);
+    return now?.newestBackup === record.newestBackup && !isDirty(now, false);
+  }
   context.records.change(record.id, () => ({ backedUpWakes: undefined }));
   return false;
 }

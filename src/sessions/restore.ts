@@ -1,7 +1,10 @@
+import { resolve } from 'node:path';
 import { AlcoveError } from '../errors.ts';
 import type { CallOptions } from '../vm/index.ts';
 import type { BackupStore, VerifiedArchive } from './backup/backup-store.ts';
+import { verifyArchive } from './backup/verify-archive.ts';
 import type { SessionsContext } from './context.ts';
+import { noDestination } from './context.ts';
 import { archiveLimits, destroyMachine, makeMachine } from './machine.ts';
 import { inNewPlace } from './ready.ts';
 
@@ -11,17 +14,12 @@ import { inNewPlace } from './ready.ts';
  */
 export async function restoreSession(
   context: SessionsContext,
-  store: BackupStore,
   sessionId: string,
   options: CallOptions & { from?: string },
-): Promise<VerifiedArchive> {
+): Promise<void> {
   const { from, ...call } = options;
   call.onProgress?.('verifying the backup');
-  const archive = await store.verify(
-    from ?? (await newest(context, store, sessionId)),
-    archiveLimits(context),
-    call,
-  );
+  const archive = await verified(context, sessionId, from, call);
   await inNewPlace(context, call, async (id) => {
     const bootstrap = await makeMachine(context, { sessionId, vmId: id, archive }, call);
     await context.at('restore.made');
@@ -46,7 +44,20 @@ export async function restoreSession(
   context.idle.start(sessionId);
   context.stopped.forget(sessionId);
   context.metrics.counts.restored++;
-  return archive;
+}
+
+/** A file from elsewhere needs no place for backups. */
+async function verified(
+  context: SessionsContext,
+  sessionId: string,
+  from: string | undefined,
+  call: CallOptions,
+): Promise<VerifiedArchive> {
+  const { store } = context;
+  const limits = archiveLimits(context);
+  if (store) return store.verify(from ?? (await newest(context, store, sessionId)), limits, call);
+  if (from?.includes('/')) return verifyArchive({ path: resolve(from) }, limits, call);
+  throw noDestination();
 }
 
 async function newest({ records }: SessionsContext, store: BackupStore, sessionId: string): Promise<string> {

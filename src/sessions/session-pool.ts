@@ -4,7 +4,7 @@ import { type CallOptions, flightOptions } from '../vm/index.ts';
 import { backUp } from './back-up.ts';
 import type { BackupInfo } from './backup/backup-info.ts';
 import type { BackupStore } from './backup/backup-store.ts';
-import type { SessionsContext } from './context.ts';
+import { noDestination, type SessionsContext } from './context.ts';
 import type { AcquireOptions, Lease } from './lease.ts';
 import { LeaseHandle } from './lease-handle.ts';
 import { archiveLimits } from './machine.ts';
@@ -28,21 +28,29 @@ export class SessionPool implements Sessions {
   readonly #context: SessionsContext;
   readonly #abort: AbortController;
   readonly #leases = new Map<string, Set<Lease>>();
-  readonly #readying = new SingleFlight<Readiness>();
+  /** Callers with shared leases make a session ready one after the other; all but the first find it so. */
+  readonly #readying: Turns;
   /** Sessions that are being made ready from nothing or from a backup, and since when. */
   readonly #making = new Map<string, number>();
   readonly #backingUp = new SingleFlight<BackupInfo>();
   readonly #maintaining = new SingleFlight<MaintenanceReport>();
+  /** How many backups of a session have begun to look at it. */
+  readonly #backupsBegun = new Map<string, number>();
+  /** Sessions that are being ended. */
+  readonly #ending = new Set<string>();
+  #runningBackup: RunningBackup | undefined;
   /** What the pool itself has under way, and must end before the machines are let go of. */
   readonly #underWay = new Set<Promise<unknown>>();
   /** One backup after the other: each has a machine of its own, beside the places. */
   readonly #backupTurns: Turns;
+  #swept: Promise<void> | undefined;
   #cancelTimer: (() => void) | undefined;
 
   /** Use `openSessions`. @param abort closes what `context.closing` is about */
   constructor(context: SessionsContext, abort: AbortController) {
     this.#context = context;
     this.#abort = abort;
+    this.#readying = new Turns(context.clock);
     this.#backupTurns = new Turns(context.clock);
     if (context.options.enabled) this.#scheduleMaintenance();
   }
@@ -54,8 +62,8 @@ export class SessionPool implements Sessions {
     const beganMs = clock.monotonic();
     return this.#track(call, async (own) => {
       const turn = await turns.take(id, mode, { signal: own.signal, waitMs, onQueued });
-      const leftMs = waitMs === undefined ? 0 : Math.max(0, waitMs - (clock.monotonic() - beganMs));
-      return this.#lease(id, mode, turn, { ...own, waitMs: leftMs });
+      const untilMs = waitMs === undefined ? undefined : beganMs + waitMs;
+      return this.#lease(id, mode, turn, { ...own, untilMs });
     });
   }
 
@@ -68,8 +76,12 @@ export class SessionPool implements Sessions {
     return this.#track(call, async (own) => {
       const turn = this.#context.turns.tryTake(id, mode);
       if (!turn) return undefined;
+      if (this.#readying.isTaken(id)) {
+        turn.release();
+        return undefined;
+      }
       try {
-        return await this.#lease(id, mode, turn, own);
+        return await this.#lease(id, mode, turn, { ...own, untilMs: undefined });
       } catch (error) {
         if (isAlcoveError(error, 'AtCapacity') && error.details?.limit === 'sessions') return undefined;
         throw error;
@@ -112,12 +124,18 @@ export class SessionPool implements Sessions {
     const { backups = 'keep', ...call } = options;
     const id = this.#check(sessionId);
     await this.#alone(id, call, async () => {
-      const record = this.#find(id);
+      this.#find(id);
       const { store, records } = this.#context;
-      if (backups === 'remove')
-        for (const { name } of (await store?.list({ sessionId: id })) ?? []) await store?.remove(name);
-      await removeMachine(this.#context, { ...record, newestBackup: undefined });
-      records.delete(id);
+      this.#ending.add(id);
+      try {
+        await this.#endBackup(id);
+        if (backups === 'remove')
+          for (const { name } of (await store?.list({ sessionId: id })) ?? []) await store?.remove(name);
+        await removeMachine(this.#context, { ...this.#find(id), newestBackup: undefined });
+        records.delete(id);
+      } finally {
+        this.#ending.delete(id);
+      }
     });
   }
 
@@ -136,11 +154,10 @@ export class SessionPool implements Sessions {
   async restore(sessionId: string, options: CallOptions & { from?: string } = {}): Promise<SessionInfo> {
     const { from, ...call } = options;
     const id = this.#check(sessionId);
-    const store = this.#store();
     const { clock, metrics } = this.#context;
     const beganMs = clock.monotonic();
     return this.#alone(id, call, async (own) => {
-      await restoreSession(this.#context, store, id, { ...own, ...(from !== undefined && { from }) });
+      await restoreSession(this.#context, id, { ...own, ...(from !== undefined && { from }) });
       metrics.took('restore', clock.monotonic() - beganMs);
       return this.#info(this.#find(id));
     });
@@ -183,14 +200,15 @@ export class SessionPool implements Sessions {
     },
     remove: async (name) => {
       const store = this.#store();
-      const user = this.#context.records
-        .all()
-        .find((record) => record.phase !== 'here' && record.newestBackup === name);
-      if (user) {
+      const user = this.#context.records.all().find(({ newestBackup }) => newestBackup === name);
+      if (user && user.phase !== 'here') {
         throw new AlcoveError('BackupInUse', `backup ${name} is all that is left of session ${user.id}`, {
           details: { name, sessionId: user.id },
         });
       }
+      // First: from then on it makes nothing clean, and its session's machine does not go.
+      if (user)
+        this.#context.records.change(user.id, () => ({ backedUpWakes: undefined, newestBackup: undefined }));
       await store.remove(name);
     },
   };
@@ -209,12 +227,7 @@ export class SessionPool implements Sessions {
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
   }
 
-  async #lease(
-    id: string,
-    mode: Lease['mode'],
-    turn: Turn,
-    options: CallOptions & { waitMs?: number },
-  ): Promise<Lease> {
+  async #lease(id: string, mode: Lease['mode'], turn: Turn, options: Own & Patience): Promise<Lease> {
     const leases = this.#leases;
     const { clock, metrics, runtime, records, idle, places, warn, options: poolOptions } = this.#context;
     const beganMs = clock.monotonic();
@@ -249,37 +262,38 @@ export class SessionPool implements Sessions {
     } catch (error) {
       if (isAlcoveError(error, 'AtCapacity')) metrics.counts.atCapacity++;
       turn.release();
+      places.reconsider();
       throw error;
     }
   }
 
-  /** Callers with shared leases wake a session once. */
-  #ready(id: string, { waitMs, signal, onProgress }: CallOptions & { waitMs?: number }): Promise<Readiness> {
-    const call = { ...(signal && { signal }), ...(onProgress && { onProgress }) };
-    return this.#readying.run(id, flightOptions(call), async (flight) => {
-      const isThere = this.#context.records.find(id)?.phase === 'here';
-      if (!isThere) this.#making.set(id, this.#context.clock.now());
-      try {
-        return await makeReady(this.#context, id, {
-          signal: flight.signal,
-          onProgress: flight.report,
-          ...(waitMs !== undefined && { waitMs }),
-        });
-      } finally {
-        this.#making.delete(id);
-      }
-    });
+  /** As patient as its caller is, also where another one of the session is at it. */
+  async #ready(id: string, { untilMs, ...call }: Own & Patience): Promise<Readiness> {
+    const { clock, records } = this.#context;
+    const leftMs = () => (untilMs === undefined ? undefined : Math.max(0, untilMs - clock.monotonic()));
+    using _turn = await this.#readying.take(id, 'exclusive', { signal: call.signal, waitMs: leftMs() });
+    if (records.find(id)?.phase !== 'here') this.#making.set(id, clock.now());
+    try {
+      return await makeReady(this.#context, id, { ...call, waitMs: leftMs() ?? 0 });
+    } finally {
+      this.#making.delete(id);
+    }
   }
 
   /** Callers that want a backup of the same session get the same one, if it has not begun too early for them. */
   #backUp(id: string, { signal, onProgress }: CallOptions): Promise<BackupInfo> {
+    const number = (this.#backupsBegun.get(id) ?? 0) + 1;
     return this.#track({ ...(signal && { signal }), ...(onProgress && { onProgress }) }, (own) =>
-      this.#backingUp.run(id, flightOptions(own), async (flight) => {
+      this.#backingUp.run(`backup ${number} of session ${id}`, flightOptions(own), async (flight) => {
         flight.report('waiting for another backup');
         using _turn = await this.#backupTurns.take('backup', 'exclusive', { signal: flight.signal });
+        // Who asks from now on wants what is done until then, too.
+        this.#backupsBegun.set(id, number);
+        const store = this.#store();
         try {
-          const call = { signal: flight.signal, onProgress: flight.report };
-          return await backUp(this.#context, this.#store(), this.#find(id), call);
+          this.#swept ??= store.sweep(); // Not at open: a destination that hangs is nobody's concern yet.
+          await this.#swept;
+          return await this.#runBackup(id, store, { signal: flight.signal, onProgress: flight.report });
         } finally {
           this.#context.places.reconsider();
         }
@@ -287,14 +301,37 @@ export class SessionPool implements Sessions {
     );
   }
 
+  async #runBackup(id: string, store: BackupStore, { signal, ...call }: Own): Promise<BackupInfo> {
+    const record = this.#find(id);
+    if (this.#ending.has(id)) throw this.#context.turns.busy(id);
+    const abort = new AbortController();
+    const own = { ...call, signal: AbortSignal.any([signal, abort.signal]) };
+    const done = backUp(this.#context, store, record, own);
+    this.#runningBackup = { sessionId: id, abort, done };
+    try {
+      return await done;
+    } finally {
+      this.#runningBackup = undefined;
+    }
+  }
+
+  /** No backup of a session that ends comes after its end. */
+  async #endBackup(id: string): Promise<void> {
+    const { sessionId, abort, done } = this.#runningBackup ?? {};
+    if (sessionId !== id) return;
+    abort?.abort(new Error(`session ${id} was ended`));
+    await done?.catch(() => undefined); // Told to who asked for it.
+  }
+
   /** Work on a session that nobody has; nobody gets it meanwhile. */
   #alone<T>(id: string, call: CallOptions, work: (own: Own) => Promise<T>): Promise<T> {
     return this.#track(call, async (own) => {
-      using turn = this.#context.turns.tryTake(id, 'exclusive');
+      const turn = this.#context.turns.tryTake(id, 'exclusive');
       if (!turn) throw this.#context.turns.busy(id);
       try {
         return await work(own);
       } finally {
+        turn.release(); // First: what somebody has makes no room.
         this.#context.places.reconsider();
       }
     });
@@ -357,11 +394,19 @@ export class SessionPool implements Sessions {
   #store(): BackupStore {
     const { store } = this.#context;
     if (store) return store;
-    throw new AlcoveError('InvalidInput', 'there is no place for backups', {
-      remedy: 'Set `backup_destination` in the section `[sessions]` of the configuration.',
-      details: { field: 'sessions.backup_destination' },
-    });
+    throw noDestination();
   }
 }
 
 type Own = CallOptions & { signal: AbortSignal };
+
+/** Until when to wait, on the monotonic clock; without, as long as it takes for the session's turn, and for a place not at all. */
+interface Patience {
+  untilMs: number | undefined;
+}
+
+interface RunningBackup {
+  sessionId: string;
+  abort: AbortController;
+  done: Promise<unknown>;
+}

@@ -12,6 +12,7 @@ import { openImageStore } from '../../src/images/index.ts';
 import { Database } from '../../src/store/index.ts';
 import type { VmRuntime } from '../../src/vm/index.ts';
 import { openRuntimeFixture, type RuntimeFixture } from './runtime-fixture.ts';
+import { numbers } from './seeded-numbers.ts';
 
 /** How many engines are killed; a machine that has the time takes a hundred. */
 const kills = Number(process.env.ALCOVE_CRASH_KILLS ?? 8);
@@ -37,14 +38,6 @@ afterAll(() => {
   fixture.close();
   rmSync(folder, { recursive: true });
 });
-
-/** Numbers that look random and are the same in each run. */
-function* numbers(seed: number): Generator<number, never> {
-  for (let state = seed; ; ) {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0; // Numerical Recipes' generator.
-    yield state / 2 ** 32;
-  }
-}
 
 const limits = { maxEntries: 3, maxBytes: 2 ** 40, reservedBytes: 0 };
 const source = { image: 'builtin' };

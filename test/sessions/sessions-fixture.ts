@@ -101,11 +101,12 @@ export async function openSessionsFixture(
     const current = life;
     const store: BackupStore | undefined = backups === 'yes' ? place.store(current) : undefined;
     return openSessions({
+      owner: 'test',
       runtime: current.object(vm.runtime, tell),
       images: vm.images,
       database: vm.database,
       options: { ...testOptions, ...(store && { backupDestination: '/backups' }), ...options },
-      store: store && current.object(store),
+      ...(store && { store: current.object(store) }),
       random: randomBytes,
       clock: current.clock(clock),
       warn: (message) => warnings.push(message),
