@@ -117,7 +117,8 @@ export class BackupPlace {
     const chunks: Uint8Array[] = [];
     for await (const chunk of tar) chunks.push(Uint8Array.from(chunk));
     gate?.reached();
-    await gate?.open;
+    const aborted = new Promise((resolve) => signal?.addEventListener('abort', resolve, { once: true }));
+    if (gate && !signal?.aborted) await Promise.race([gate.open, aborted]);
     if (signal?.aborted) throw cancelled(`the backup of ${sessionId}`, signal);
     if (life.isOver || failure) throw failure ?? new Error('a dead engine writes nothing');
     const content = Buffer.concat(chunks);
