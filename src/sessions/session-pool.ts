@@ -291,7 +291,7 @@ export class SessionPool implements Sessions {
         this.#backupsBegun.set(id, number);
         const store = this.#store();
         try {
-          this.#swept ??= store.sweep(); // Not at open: a destination that hangs is nobody's concern yet.
+          this.#swept ??= this.#sweep(store); // Not at open: a destination that hangs is nobody's concern yet.
           await this.#swept;
           return await this.#runBackup(id, store, { signal: flight.signal, onProgress: flight.report });
         } finally {
@@ -299,6 +299,16 @@ export class SessionPool implements Sessions {
         }
       }),
     );
+  }
+
+  /** What is left there is in nobody's way; whether backups can be made is for them to say. */
+  async #sweep(store: BackupStore): Promise<void> {
+    try {
+      await store.sweep();
+    } catch (error) {
+      this.#swept = undefined;
+      this.#context.warn(`could not remove half-made backups: ${(error as Error).message}`);
+    }
   }
 
   async #runBackup(id: string, store: BackupStore, { signal, ...call }: Own): Promise<BackupInfo> {

@@ -19,6 +19,7 @@ export class BackupPlace {
   readonly writes: string[] = [];
   /** The next writes fail with these. */
   readonly failures: Error[] = [];
+  readonly sweepFailures: Error[] = [];
   /** Whether it can be reached at all. */
   state: 'mounted' | 'gone' = 'mounted';
   readonly #clock: Clock;
@@ -100,7 +101,10 @@ export class BackupPlace {
         for (const { name } of old) remove(name);
         return old.map(({ name }) => name);
       },
-      sweep: async () => undefined,
+      sweep: async () => {
+        const failure = this.sweepFailures.shift();
+        if (failure) throw failure;
+      },
     };
   }
 
@@ -112,7 +116,7 @@ export class BackupPlace {
   ): Promise<BackupInfo> {
     const gate = this.#gate;
     this.#gate = undefined;
-    const failure = this.failures.shift();
+    const failure = this.failures.shift() ?? (this.state === 'gone' ? new Error('not mounted') : undefined);
     this.writes.push(sessionId);
     const chunks: Uint8Array[] = [];
     for await (const chunk of tar) chunks.push(Uint8Array.from(chunk));

@@ -726,6 +726,35 @@ describe('a backup', () => {
     expect(await notes('s')).toBe('one\n');
   });
 
+  test('fails while its destination is gone, and is made when that is back', async () => {
+    await open({ maxVms: 1 }, 'yes');
+    await note('s', 'one');
+    await fixture.sessions.stop('s');
+    fixture.place.state = 'gone';
+    await fixture.clock.advance(hour);
+    const inspect = () => fixture.sessions.inspect('s');
+    await expect.poll(inspect).toMatchObject({
+      status: 'stopped',
+      failedBackup: { attempts: 1 },
+      backupsUnreadable: 'cannot read /backups',
+    });
+    await expect(acquire('other')).rejects.toThrow(code('BackupFailed'));
+    fixture.place.state = 'mounted';
+    await fixture.clock.advance(2 * minute);
+    await expect.poll(() => status('s')).toBe('removed');
+    expect(await notes('s')).toBe('one\n');
+  });
+
+  test('is made also where half-made ones could not be removed', async () => {
+    await open({ maxVms: 1 }, 'yes');
+    await note('s', 'one');
+    await fixture.sessions.stop('s');
+    fixture.place.sweepFailures.push(new Error('of the disk'));
+    await note('other', 'two');
+    expect(fixture.warnings).toEqual(['could not remove half-made backups: of the disk']);
+    expect(await status('s')).toBe('removed');
+  });
+
   test('keeps so many of each session', async () => {
     await open({ backupKeep: 2 }, 'yes');
     for (const text of ['one', 'two', 'three']) {
