@@ -40,7 +40,10 @@ export interface GuestChannel extends AsyncDisposable {
    * directory or user; not executable), `InvalidInput` when the request is malformed.
    */
   exec(request: ExecRequest, options?: CallOptions): Promise<GuestProcess>;
-  /** Joins a detached command again: what is retained of its output, then what follows, then its exit. `CommandNotFound`. */
+  /**
+   * Joins a detached command again: what is retained of its output, then what follows, then its exit; the client before is let go of. Of a
+   * terminal it is the end of what it showed, sent before or not, without what it would answer. `CommandNotFound`.
+   */
   attach(id: string, options?: CallOptions): Promise<GuestProcess>;
   /** Detached commands the guest knows: running ones, and those whose exit is still kept. */
   listDetached(options?: CallOptions): Promise<DetachedCommand[]>;
