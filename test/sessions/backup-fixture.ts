@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { BackupStore } from '../../src/sessions/backup/backup-store.ts';
@@ -69,6 +69,18 @@ export function backupFixture(): BackupFixture {
     names: () => readdirSync(destination).sort(),
     end: () => rmSync(dir, { recursive: true }),
   };
+}
+
+/** Files below a folder that this process has open. */
+export function openBelow(dir: string): string[] {
+  return readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      const path = readlinkSync(`/proc/self/fd/${fd}`);
+      return path.startsWith(dir) ? [path] : [];
+    } catch {
+      return []; // It was the one that listed them.
+    }
+  });
 }
 
 export function smallTar(content: string | Buffer): Buffer {
