@@ -43,5 +43,5 @@ export async function stopIfIdle(
     context.idle.start(sessionId); // It is used as long as one of them runs.
     return false;
   }
-  return stopMachine(context, record, { signal });
+  return await stopMachine(context, record, { signal }); // Within the turn, which ends with this function.
 }

@@ -524,6 +524,20 @@ describe('places', () => {
     await (await patient).release();
   });
 
+  test('who waits behind a stop gets a machine that runs', async () => {
+    await open();
+    await note('s', 'one');
+    const hung = fixture.vm.backend.hang('stop.middle');
+    await fixture.clock.advance(15 * minute);
+    await hung.reached;
+    const waiting = acquire('s');
+    await settled();
+    expect(await fixture.sessions.metrics()).toMatchObject({ waiting: { turn: 1 } });
+    hung.release();
+    await using lease = await waiting;
+    expect((await lease.exec('cat notes')).stdout).toBe('one\n');
+  });
+
   test('a machine that could not be destroyed keeps its place until it is', async () => {
     await open({ maxVms: 1 });
     await note('a', 'a');
