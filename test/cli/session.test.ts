@@ -149,9 +149,19 @@ describe('several sessions', () => {
     alcove.sessions.list = [sessionInfo('a'), sessionInfo('b')];
     alcove.sessions.backups = [backupInfo('a', 1), backupInfo('b', 1)];
     expect(await run('session', 'rm', '--backups', 'a', '--json')).toBe(0);
-    expect(alcove.calls).toEqual([['sessions.terminate', 'a', 'remove']]);
+    expect(alcove.calls).toContainEqual(['sessions.terminate', 'a', 'remove']);
     expect(json()).toEqual({ removed: [{ id: 'a', backups: [] }] });
     expect(io.stderr.text).toBe('');
+  });
+
+  test('rm --backups removes those of a session that was ended before, too', async () => {
+    const { run, io, alcove } = testCli();
+    alcove.sessions.list = [sessionInfo('b')];
+    alcove.sessions.backups = [backupInfo('a', 1), backupInfo('a', 2), backupInfo('b', 1)];
+    expect(await run('session', 'rm', '--backups', 'a')).toBe(0);
+    expect(io.stdout.text).toBe('a\n');
+    expect(alcove.sessions.backups).toEqual([backupInfo('b', 1)]);
+    expect(await run('session', 'rm', '--backups', 'a')).toBe(125);
   });
 
   test('backup prints names, and one that fails is no success', async () => {

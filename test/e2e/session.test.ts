@@ -144,6 +144,28 @@ test('what was left in the background goes on after a stop, and not after a shut
   expect(await exec('sleep 0.3; cat count note')).toMatchObject({ stdout: `${last}\nkept\n` });
 });
 
+test('a backup brings back what was changed since, also in another session, and outlives its own', async () => {
+  const env = { ALCOVE_SESSIONS_BACKUP_DESTINATION: join(here, 'backups') };
+  mkdirSync(env.ALCOVE_SESSIONS_BACKUP_DESTINATION);
+  const run = (...args: string[]) => cli.run(args, { env });
+  const made = await run('session', 'backup', 'web');
+  expect(made).toMatchObject({ code: 0, stdout: expect.stringMatching(/^web-\d{8}T\d{6}Z\.tar\.zst\n$/) });
+  const name = made.stdout.trim();
+  expect(await run('backup', 'ls', '-q', 'web')).toMatchObject({ stdout: `${name}\n` });
+  expect(await run('backup', 'verify', name)).toMatchObject({ code: 0, stdout: `${name}\n` });
+  await exec('echo spoilt > note');
+  expect(await run('session', 'restore', 'copy', '--from', name)).toMatchObject({
+    code: 0,
+    stdout: 'copy\n',
+  });
+  expect(await run('session', 'exec', 'copy', '--', 'cat', 'note')).toMatchObject({ stdout: 'kept\n' });
+  expect(await exec('cat note')).toMatchObject({ stdout: 'spoilt\n' });
+  const removed = await run('session', 'rm', 'copy', 'web');
+  expect(removed).toMatchObject({ code: 0, stdout: 'copy\nweb\n' });
+  expect(removed.stderr).toContain('web: its backup stays; the next use starts from it.');
+  expect(await run('session', 'exec', 'web', '--', 'cat', 'note')).toMatchObject({ stdout: 'kept\n' });
+});
+
 test('rm ends a session; the next use of its id is a new one', async () => {
   const ended = await cli.run(['session', 'rm', 'web', 'nobody']);
   expect(ended).toMatchObject({ code: 125, stdout: 'web\n' });

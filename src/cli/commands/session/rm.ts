@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { Sessions } from '../../../sessions/index.ts';
 import { addExamples, type Cli } from '../../action.ts';
 import { forEachName } from '../../for-each.ts';
 import type { Invocation } from '../../invocation.ts';
@@ -23,6 +24,7 @@ async function rm(invocation: Invocation, given: string[], { backups }: { backup
   return invocation.withEngine(async ({ sessions }) => {
     const { done, code } = await forEachName(invocation, given, async (name) => {
       progress.step(`removing ${name}`);
+      if (backups && (await removeWhatStayed(sessions, name))) return { id: name, backups: [] };
       const { id } = await sessions.inspect(name);
       await sessions.terminate(id, { ...call, backups: backups ? 'remove' : 'keep' });
       const left = await sessions.backups.list({ sessionId: id });
@@ -32,6 +34,14 @@ async function rm(invocation: Invocation, given: string[], { backups }: { backup
     await invocation.show({ removed: done }, () => done.map(({ id }) => id).join('\n'));
     return code;
   });
+}
+
+/** Of a session that was ended before and left its backups, which the next use of its id would start from. Says whether it was one. */
+async function removeWhatStayed(sessions: Sessions, id: string): Promise<boolean> {
+  const left = await sessions.backups.list({ sessionId: id });
+  if (left.length === 0 || (await sessions.list()).some((session) => session.id === id)) return false;
+  for (const { name } of left) await sessions.backups.remove(name);
+  return true;
 }
 
 function sayWhatStays({ io, globals, progress }: Invocation, id: string, count: number): void {
