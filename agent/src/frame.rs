@@ -43,6 +43,19 @@ pub fn encode(out: &mut Vec<u8>, kind: u8, flag: u8, stream: u32, payload: &[u8]
     out.extend_from_slice(&check);
 }
 
+/// Makes a frame of a payload where it lies: of what is before and after it, the header and the trailer take the place.
+pub fn wrap(frame: &mut [u8], kind: u8, flag: u8, stream: u32) {
+    let length = frame.len() - HEADER - TRAILER;
+    debug_assert!(length <= MAX_PAYLOAD);
+    let (header, rest) = frame.split_at_mut(HEADER);
+    header[..4].copy_from_slice(&[kind, flag, 0, 0]);
+    header[4..8].copy_from_slice(&stream.to_le_bytes());
+    header[8..12].copy_from_slice(&(length as u32).to_le_bytes());
+    let check = check_of(&header[..12]).to_le_bytes();
+    header[12..].copy_from_slice(&check);
+    rest[length..].copy_from_slice(&check);
+}
+
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct Frame<'a> {
     pub kind: u8,
@@ -270,6 +283,17 @@ mod tests {
         }
         fn below(&mut self, n: usize) -> usize {
             (self.next() >> 16) as usize % n
+        }
+    }
+
+    #[test]
+    fn a_frame_made_in_place_is_the_same() {
+        for payload in [&b""[..], b"x", &[7; 1000]] {
+            let mut encoded = Vec::new();
+            encode(&mut encoded, FRAME_DATA, CHANNEL_MAIN, 77, payload);
+            let mut wrapped = [&[9; HEADER][..], payload, &[9; TRAILER]].concat();
+            wrap(&mut wrapped, FRAME_DATA, CHANNEL_MAIN, 77);
+            assert_eq!(wrapped, encoded);
         }
     }
 

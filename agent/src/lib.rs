@@ -51,6 +51,8 @@ pub mod tar_in;
 pub mod tar_out;
 pub mod tar_reader;
 pub mod tar_sparse;
+pub mod tar_stage;
+pub mod tar_walk;
 pub mod timers;
 pub mod tlv;
 pub mod transport;

@@ -1,6 +1,7 @@
 //! A worker's end of a stream: it sends and receives with back-pressure, and learns when the host has given up.
 
 use crate::failure::Failure;
+use crate::frame::{self, HEADER, TRAILER};
 use crate::locks::lock;
 use crate::outbox::Outbox;
 use crate::protocol::*;
@@ -142,19 +143,7 @@ impl Link {
     /// Sends bytes on the main channel, as fast as the host grants credit.
     pub fn send(&self, mut bytes: &[u8]) -> Result<(), Failure> {
         while !bytes.is_empty() {
-            let granted = {
-                let mut state = lock(&self.state);
-                while state.credit == 0 && !state.given_up {
-                    state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-                }
-                if state.given_up {
-                    return Err(Failure::cancelled());
-                }
-                let granted = bytes.len().min(CHUNK).min(state.credit as usize);
-                state.credit -= granted as u32;
-                granted
-            };
-            self.outbox.wait_for_room(|| self.is_given_up());
+            let granted = self.take_credit(bytes.len())?;
             let frame = [(FRAME_DATA, CHANNEL_MAIN, &bytes[..granted])];
             if !self.outbox.send(self.epoch, self.stream, &frame) {
                 return Err(Failure::cancelled());
@@ -163,6 +152,47 @@ impl Link {
         }
         Ok(())
     }
+    /// As [`send`], for bytes that stand between [`HEADER`] and [`TRAILER`] bytes of no value. They are not copied; what is left of
+    /// the buffer afterwards has no value either.
+    ///
+    /// [`send`]: Link::send
+    pub fn send_in_place(&self, buffer: &mut [u8]) -> Result<(), Failure> {
+        let total = buffer.len() - HEADER - TRAILER;
+        let mut at = 0;
+        while at < total {
+            let granted = self.take_credit(total - at)?;
+            // The header takes the place of what was sent before, the trailer for a while that of what comes next.
+            let frame = &mut buffer[at..at + HEADER + granted + TRAILER];
+            let mut next = [0; TRAILER];
+            next.copy_from_slice(&frame[HEADER + granted..]);
+            frame::wrap(frame, FRAME_DATA, CHANNEL_MAIN, self.stream);
+            if !self.outbox.send_whole(self.epoch, frame) {
+                return Err(Failure::cancelled());
+            }
+            frame[HEADER + granted..].copy_from_slice(&next);
+            at += granted;
+        }
+        Ok(())
+    }
+
+    /// Waits until something may be sent. Answers how much of `wanted`, within one frame.
+    fn take_credit(&self, wanted: usize) -> Result<usize, Failure> {
+        let granted = {
+            let mut state = lock(&self.state);
+            while state.credit == 0 && !state.given_up {
+                state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            }
+            if state.given_up {
+                return Err(Failure::cancelled());
+            }
+            let granted = wanted.min(CHUNK).min(state.credit as usize);
+            state.credit -= granted as u32;
+            granted
+        };
+        self.outbox.wait_for_room(|| self.is_given_up());
+        Ok(granted)
+    }
+
     pub fn send_end(&self) {
         self.outbox.send(self.epoch, self.stream, &[(FRAME_EOF, CHANNEL_MAIN, b"")]);
     }

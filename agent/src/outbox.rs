@@ -97,6 +97,20 @@ impl Outbox {
         true
     }
 
+    /// Sends a frame that was made in place, without another copy where the port takes it at once. False as of [`send`].
+    ///
+    /// [`send`]: Outbox::send
+    pub fn send_whole(&self, epoch: u64, frame: &[u8]) -> bool {
+        let mut state = lock(&self.state);
+        if state.epoch != epoch || state.port < 0 {
+            return false;
+        }
+        self.drain(&mut state);
+        let sent = if state.pending() == 0 && !state.blocked { state.write(frame) } else { 0 };
+        state.queue.extend_from_slice(&frame[sent..]);
+        true
+    }
+
     /// As much as the port takes now.
     pub fn flush(&self) {
         let mut state = lock(&self.state);
@@ -142,24 +156,9 @@ impl Outbox {
             return;
         }
         let was_full = state.pending() >= FULL;
-        while state.sent < state.queue.len() {
-            match sys::write(state.port, &state.queue[state.sent..]) {
-                Ok(count) if count > 0 => state.sent += count,
-                // A full virtio queue may also be told as nothing written.
-                Ok(_) => {
-                    state.wait_for_port();
-                    break;
-                }
-                Err(error) if sys::errno_of(&error) == EAGAIN => {
-                    state.wait_for_port();
-                    break;
-                }
-                Err(_) => {
-                    // The host's end has gone; the loop learns it by reading. What is queued has no reader.
-                    state.sent = state.queue.len();
-                }
-            }
-        }
+        let queue = std::mem::take(&mut state.queue);
+        state.sent += state.write(&queue[state.sent..]);
+        state.queue = queue;
         if state.sent == state.queue.len() {
             state.queue.clear();
             state.queue.shrink_to(64 * 1024);
@@ -176,6 +175,27 @@ impl Outbox {
 }
 
 impl State {
+    /// Writes to the port what it takes, and watches it when that is not all. Answers how much has gone.
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match sys::write(self.port, &bytes[sent..]) {
+                Ok(count) if count > 0 => sent += count,
+                // A full virtio queue may also be told as nothing written.
+                Ok(_) => {
+                    self.wait_for_port();
+                    break;
+                }
+                Err(error) if sys::errno_of(&error) == EAGAIN => {
+                    self.wait_for_port();
+                    break;
+                }
+                // The host's end has gone; the loop learns it by reading. What is queued has no reader.
+                Err(_) => return bytes.len(),
+            }
+        }
+        sent
+    }
     fn wait_for_port(&mut self) {
         self.blocked = true;
         self.watch_port(PORT_EVENTS | sys::EPOLLOUT);

@@ -13,6 +13,7 @@ mod foreign {
         pub fn pread(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize;
         pub fn pwrite(fd: c_int, buffer: *const c_void, count: usize, offset: i64) -> isize;
         pub fn lseek(fd: c_int, offset: i64, whence: c_int) -> i64;
+        pub fn posix_fadvise(fd: c_int, offset: i64, length: i64, advice: c_int) -> c_int;
         pub fn ftruncate(fd: c_int, length: i64) -> c_int;
         pub fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
         pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
@@ -77,6 +78,20 @@ pub fn pwrite_all(fd: RawFd, mut buffer: &[u8], mut offset: u64) -> io::Result<(
 pub fn truncate(fd: RawFd, length: u64) -> io::Result<()> {
     let length = i64::try_from(length).map_err(|_| io::Error::from_raw_os_error(crate::failure::EFBIG))?;
     check(unsafe { foreign::ftruncate(fd, length) }).map(|_| ())
+}
+
+/// Has the kernel begin to read a file. Only a hint: that it fails means nothing.
+pub fn read_ahead(fd: RawFd, length: u64) {
+    let _ = unsafe { foreign::posix_fadvise(fd, 0, length as i64, 3) };
+}
+
+/// Whether reads bypass the page cache: then buffers, offsets and lengths must be multiples of 512. Fails where the file
+/// system cannot.
+pub fn set_direct(fd: RawFd, direct: bool) -> io::Result<()> {
+    const O_DIRECT: c_int = 0o40000;
+    let flags = check(unsafe { foreign::fcntl(fd, 3) })?;
+    let flags = if direct { flags | O_DIRECT } else { flags & !O_DIRECT };
+    check(unsafe { foreign::fcntl(fd, 4, flags) }).map(|_| ())
 }
 
 fn seek(fd: RawFd, offset: u64, whence: c_int) -> io::Result<u64> {
