@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import xterm from '@xterm/headless';
 import { expect, vi } from 'vitest';
-import type { GuestProcess, TerminalSize } from '../../src/guest/index.ts';
+import type { GuestChannel, GuestProcess, TerminalSize } from '../../src/guest/index.ts';
 import { RealAgent } from '../guest/real-agent.ts';
 
 const program = fileURLToPath(new URL('../../bin/alcove.js', import.meta.url));
@@ -16,6 +16,7 @@ const thenSaysHowItWasLeft =
 export class HostTerminals implements AsyncDisposable {
   readonly #agent = new RealAgent();
   readonly #env: Record<string, string>;
+  #guest: Promise<GuestChannel> | undefined;
 
   constructor(env: Record<string, string>) {
     const given = Object.entries(process.env).filter(
@@ -25,18 +26,20 @@ export class HostTerminals implements AsyncDisposable {
   }
 
   async open(args: readonly string[], size: TerminalSize): Promise<HostTerminal> {
-    const guest = await this.#agent.connect('stale');
-    const command = await guest.exec({
+    this.#guest ??= this.#agent.connect('stale');
+    const command = await (await this.#guest).exec({
       command: ['/bin/sh', '-c', thenSaysHowItWasLeft, 'sh', process.execPath, program, ...args],
       env: this.#env,
       pty: size,
       stdin: 'pipe',
       background: 'keep', // A machine that it starts outlives it.
     });
-    return new HostTerminal(command, size, () => guest[Symbol.asyncDispose]());
+    return new HostTerminal(command, size);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    const guest = await this.#guest;
+    await guest?.[Symbol.asyncDispose]();
     await this.#agent[Symbol.asyncDispose]();
   }
 }
@@ -45,12 +48,10 @@ export class HostTerminals implements AsyncDisposable {
 export class HostTerminal {
   readonly #command: GuestProcess;
   readonly #terminal: xterm.Terminal;
-  readonly #close: () => PromiseLike<void>;
   readonly #shown: Promise<void>;
 
-  constructor(command: GuestProcess, { rows, columns }: TerminalSize, close: () => PromiseLike<void>) {
+  constructor(command: GuestProcess, { rows, columns }: TerminalSize) {
     this.#command = command;
-    this.#close = close;
     this.#terminal = new xterm.Terminal({ rows, cols: columns, scrollback: 1000, allowProposedApi: true });
     this.#terminal.onData((answer) => this.type(answer)); // As a real one: what is asked of it is answered.
     this.#shown = this.#show();
@@ -88,7 +89,6 @@ export class HostTerminal {
   async exit(): Promise<number> {
     const { exitCode } = await this.#command.exited;
     await this.#shown;
-    await this.#close();
     return exitCode;
   }
 
