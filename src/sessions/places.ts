@@ -27,7 +27,8 @@ export class Places {
   /** By the id of the machine. */
   readonly #taken = new Set<string>();
   readonly #waiting: Waiter[] = [];
-  #making = false;
+  /** The round that is under way. */
+  #making: Promise<void> | undefined;
   /** Whether something changed since the round that is under way began. */
   #changed = false;
 
@@ -90,6 +91,11 @@ export class Places {
     this.#pump();
   }
 
+  /** Resolves when no room is being made. */
+  async settled(): Promise<void> {
+    while (this.#making) await this.#making;
+  }
+
   #pump(): void {
     while (this.#taken.size < this.max) {
       const waiter = this.#waiting.shift();
@@ -97,14 +103,14 @@ export class Places {
       this.#taken.add(waiter.vmId);
       waiter.resolve();
     }
-    if (this.#waiting.length > 0 && !this.#making) void this.#round();
+    if (this.#waiting.length === 0 || this.#making) return;
+    this.#making = this.#round();
   }
 
   async #round(): Promise<void> {
-    this.#making = true;
     this.#changed = false;
     const made = await this.#makeRoom().catch(() => false); // It says itself why it could not.
-    this.#making = false;
+    this.#making = undefined;
     if (!made && !this.#changed) this.#dismiss();
     else this.#pump();
   }

@@ -225,6 +225,7 @@ export class SessionPool implements Sessions {
     const leases = [...this.#leases.values()].flatMap((held) => [...held]);
     await Promise.allSettled(leases.map((lease) => lease.release()));
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
+    await this.#context.places.settled();
   }
 
   async #lease(id: string, mode: Lease['mode'], turn: Turn, options: Own & Patience): Promise<Lease> {
