@@ -2,7 +2,7 @@ import { AlcoveError, cancelled } from '../errors.ts';
 import type { Clock } from '../host/index.ts';
 import { breach } from './failures.ts';
 import { type CallSubject, guestError } from './guest-error.ts';
-import { Inbound } from './inbound.ts';
+import { type Delivery, Inbound } from './inbound.ts';
 import { Outbound } from './outbound.ts';
 import { channel, frameType, type Op } from './protocol.ts';
 import type { FrameHeader } from './wire/frame.ts';
@@ -17,6 +17,8 @@ export interface CallRequest {
   payload: Uint8Array;
   subject: CallSubject;
   signal?: AbortSignal | undefined;
+  /** Of what comes on the main channel. @default 'prompt' */
+  delivery?: Delivery | undefined;
 }
 
 type Outcome = { answer: TlvReader } | { error: unknown };
@@ -61,7 +63,7 @@ export class Call implements AsyncDisposable {
       payload.writeUInt32LE(bytes);
       writer.send(frameType.WINDOW, flag, id, payload);
     };
-    this.main = new Inbound('output', grant(channel.MAIN));
+    this.main = new Inbound('output', grant(channel.MAIN), request.delivery);
     this.stderr = new Inbound('stderr', grant(channel.STDERR));
     this.outbound = new Outbound('input', {
       data: (bytes) => writer.send(frameType.DATA, channel.MAIN, id, bytes),
@@ -71,6 +73,7 @@ export class Call implements AsyncDisposable {
     this.#signal = request.signal;
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
     writer.send(frameType.OPEN, request.op, id, request.payload);
+    this.main.begin();
   }
 
   /** Whether it has ended, well or badly. */

@@ -104,3 +104,23 @@ describe('flow control', () => {
     await Promise.all(calls);
   });
 });
+
+describe('a tar', () => {
+  test('comes in large blocks, with more credit than other streams have', async () => {
+    const tar = guest.channel.files.tarOut('/work')[Symbol.asyncIterator]();
+    const first = tar.next();
+    const { stream } = await guest.agent.frame(frameType.OPEN);
+    await guest.agent.until(() => guest.grantedBytes(stream, channel.MAIN) === 3 * windowBytes);
+    const sent = Buffer.alloc(4 * windowBytes, 'abcdefg');
+    for (let at = 0; at < sent.length; at += 30_000) guest.sendData(stream, sent.subarray(at, at + 30_000));
+    const got = [(await first).value ?? Buffer.alloc(0)];
+    expect(got[0]?.length).toBe(windowBytes);
+    await guest.agent.until(() => guest.grantedBytes(stream, channel.MAIN) === 4 * windowBytes);
+    guest.sendData(stream, 'end');
+    guest.agent.send(frameType.EOF, channel.MAIN, stream);
+    guest.agent.send(frameType.RESULT, 0, stream);
+    for (let next = await tar.next(); !next.done; next = await tar.next()) got.push(next.value);
+    expect(got.map(({ length }) => length)).toEqual([...Array(4).fill(windowBytes), 3]);
+    expect(Buffer.concat(got).equals(Buffer.concat([sent, Buffer.from('end')]))).toBe(true);
+  });
+});

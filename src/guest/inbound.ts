@@ -1,11 +1,17 @@
 import { breach, invalid } from './failures.ts';
 import { windowBytes } from './protocol.ts';
 
-/** Credit is granted in steps of so much: often enough to keep the guest sending, rarely enough to cost nothing. */
-const grantStepBytes = windowBytes / 4;
-
 /** Small chunks that nobody waits for are put together in blocks of this size. */
 const blockBytes = 16_384;
+
+/**
+ * How soon a reader gets bytes: `prompt`, each as it comes; `bulk`, in large blocks, for streams of which only the whole is of
+ * use. A guest that sends in bulk gets four times the credit, and so is interrupted for more of it a quarter as often.
+ */
+export type Delivery = 'prompt' | 'bulk';
+
+const bulkWindowBytes = 4 * windowBytes;
+const bulkBlockBytes = bulkWindowBytes / 4;
 
 interface Block {
   bytes: Buffer;
@@ -24,6 +30,9 @@ type Waiter = {
 export class Inbound implements AsyncIterable<Uint8Array> {
   readonly #name: string;
   readonly #grant: (bytes: number) => void;
+  readonly #delivery: Delivery;
+  /** Credit is granted in steps of so much: often enough to keep the guest sending, rarely enough to cost nothing. */
+  readonly #grantStepBytes: number;
   #blocks: Block[] = [];
   #credit = windowBytes;
   #owed = 0;
@@ -34,9 +43,18 @@ export class Inbound implements AsyncIterable<Uint8Array> {
   #waiters: Waiter[] = [];
 
   /** @param grant sends the guest so much more credit */
-  constructor(name: string, grant: (bytes: number) => void) {
+  constructor(name: string, grant: (bytes: number) => void, delivery: Delivery = 'prompt') {
     this.#name = name;
     this.#grant = grant;
+    this.#delivery = delivery;
+    this.#grantStepBytes = (delivery === 'bulk' ? bulkWindowBytes : windowBytes) / 4;
+  }
+
+  /** Gives the guest what credit it has beyond that of every stream. Called once it knows of the stream. */
+  begin(): void {
+    if (this.#delivery === 'prompt') return;
+    this.#credit += bulkWindowBytes - windowBytes;
+    this.#grant(bulkWindowBytes - windowBytes);
   }
 
   /** Takes a chunk from the guest; the view is copied. @throws AlcoveError `GuestProtocol` beyond credit or after the end */
@@ -47,6 +65,11 @@ export class Inbound implements AsyncIterable<Uint8Array> {
     this.#credit -= view.length;
     if (this.#discarding) {
       this.#consumed(view.length);
+      return;
+    }
+    if (this.#delivery === 'bulk') {
+      this.#fill(view);
+      this.#serve();
       return;
     }
     const waiter = this.#waiters.shift();
@@ -62,12 +85,14 @@ export class Inbound implements AsyncIterable<Uint8Array> {
   eof(): void {
     if (this.#eof) throw breach(`the end of ${this.#name} twice`);
     this.#eof = true;
+    this.#serve();
     this.#settle('ended');
   }
 
   /** The stream is over: readers get what is held, then the end or the error. */
   finish(outcome: 'ended' | { error: unknown }): void {
     this.#eof = true;
+    this.#serve();
     this.#settle(outcome);
   }
 
@@ -88,8 +113,10 @@ export class Inbound implements AsyncIterable<Uint8Array> {
 
   /** The next chunk, when one is held. */
   take(): Uint8Array | undefined {
-    const block = this.#blocks.shift();
-    if (!block) return undefined;
+    const [block] = this.#blocks;
+    if (!block || (this.#delivery === 'bulk' && !this.#eof && block.used < block.bytes.length))
+      return undefined;
+    this.#blocks.shift();
     this.#consumed(block.used);
     return block.bytes.subarray(0, block.used);
   }
@@ -131,9 +158,33 @@ export class Inbound implements AsyncIterable<Uint8Array> {
     this.#blocks.push({ bytes, used: view.length });
   }
 
+  /** Puts a chunk into blocks of one size, each filled before the next is begun. */
+  #fill(view: Uint8Array): void {
+    for (let rest = view; rest.length > 0; ) {
+      let last = this.#blocks.at(-1);
+      if (!last || last.used === last.bytes.length) {
+        last = { bytes: Buffer.allocUnsafeSlow(bulkBlockBytes), used: 0 };
+        this.#blocks.push(last);
+      }
+      const now = rest.subarray(0, last.bytes.length - last.used);
+      last.bytes.set(now, last.used);
+      last.used += now.length;
+      rest = rest.subarray(now.length);
+    }
+  }
+
+  /** Hands what is held to those who wait. */
+  #serve(): void {
+    while (this.#waiters.length > 0) {
+      const value = this.take();
+      if (!value) return;
+      this.#waiters.shift()?.resolve({ done: false, value });
+    }
+  }
+
   #consumed(bytes: number): void {
     this.#owed += bytes;
-    if (this.#owed < grantStepBytes || this.#eof) return;
+    if (this.#owed < this.#grantStepBytes || this.#eof) return;
     this.#credit += this.#owed;
     this.#grant(this.#owed);
     this.#owed = 0;

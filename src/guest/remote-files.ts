@@ -117,7 +117,8 @@ export class RemoteFiles implements GuestFiles {
   }
 
   async *tarOut(path: string, options: CallOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
-    yield* receiveAll(this.#open(op.TAR_OUT, `pack ${path}`, path, pathTlvs(path), options));
+    const request = callRequest(op.TAR_OUT, `pack ${path}`, path, pathTlvs(path), options);
+    yield* receiveAll(this.#connection.open({ ...request, delivery: 'bulk' }));
   }
 
   #open(...request: FileRequest): Call {
