@@ -13,6 +13,7 @@ import type {
 } from '../../vm/backend.ts';
 import type { QemuContext } from './context.ts';
 import { pauseMachine, resumeMachine, shutDownGuest } from './guest-power.ts';
+import { ImageAhead } from './image-ahead.ts';
 import { queryRunState } from './qmp-commands.ts';
 import { readRunRecord } from './run-record.ts';
 import { snapshotVm } from './snapshot-vm.ts';
@@ -30,7 +31,8 @@ export class QemuVm implements BackendVm {
 
   constructor(context: QemuContext, request: CreateRequest, places: VmPlaces, record: VmRecord) {
     const files = new VmFiles(request, places, record);
-    this.#parts = { context, request, files, machine: new VmMachine(context, files) };
+    const machine = new VmMachine(context, files);
+    this.#parts = { context, request, files, machine, ahead: new ImageAhead(context.images) };
   }
 
   get id(): string {
@@ -115,6 +117,7 @@ export class QemuVm implements BackendVm {
   }
 
   async destroy(): Promise<void> {
+    await this.#parts.ahead.end();
     await this.#parts.machine.destroy();
   }
 
@@ -134,6 +137,7 @@ export class QemuVm implements BackendVm {
   }
 
   async release(): Promise<void> {
+    await this.#parts.ahead.end();
     await this.#parts.machine.release();
   }
 }

@@ -6,13 +6,13 @@ import type { BackendCallOptions, MachineShape, StartRequest } from '../../vm/ba
 import type { ConsoleLog } from './console-log.ts';
 import type { QemuContext } from './context.ts';
 import { loadDeviceState } from './device-state.ts';
+import { imageOf } from './image-ahead.ts';
 import type { Machine } from './machine.ts';
 import { diskSerial, imageSerial, type MachinePlan, userNetwork } from './machine-args.ts';
 import { type Attempt, attempt } from './machine-attempt.ts';
 import { type Drives, linkDrives } from './machine-drives.ts';
 import type { KeptMemory } from './memory-files.ts';
 import { updateRunRecord } from './run-record.ts';
-import { MiB } from './sizes.ts';
 import { makeMachineDir } from './spawn-qemu.ts';
 import type { MachinePlaces } from './vm-places.ts';
 
@@ -97,11 +97,7 @@ export async function spawnFrom(
 ): Promise<Machine> {
   const { images, uids } = context;
   const [host, { accelerator }] = await Promise.all([context.host(), context.accelerator(shape)]);
-  const { layers, device } = memory;
-  await using image = await images.get({
-    layers: layers.map(({ path, digest }) => ({ path, sha256: digest.sha256 })),
-    ramBytes: shape.memoryMiB * MiB,
-  });
+  await using image = await images.get(imageOf(memory, shape));
   onProgress?.('starting QEMU');
   const uid = uids.take(host.uids, places.name);
   a.onUndo(() => uids.give(uid));
@@ -121,7 +117,7 @@ export async function spawnFrom(
     drivePrefix,
     dropTo: uid,
   };
-  const machine = await a.spawn(host, plan, device.path);
+  const machine = await a.spawn(host, plan, memory.device.path);
   void machine.gone.then(() => uids.give(uid));
   return machine;
 }

@@ -2,12 +2,13 @@ import { join } from 'node:path';
 import { AlcoveError } from '../../errors.ts';
 import type { BackendCallOptions } from '../../vm/backend.ts';
 import { captureRunning } from './capture-running.ts';
+import { imageOf } from './image-ahead.ts';
 import { MiB } from './sizes.ts';
 import type { VmParts } from './vm-parts.ts';
 
 /** Ends a VM's machine with its memory kept, which the next start goes on from. One that fails lets the machine go on. */
 export async function suspendVm(
-  { context, files, machine, request }: VmParts,
+  { ahead, context, files, machine, request }: VmParts,
   options: BackendCallOptions,
 ): Promise<void> {
   const { places } = files;
@@ -42,4 +43,6 @@ export async function suspendVm(
     throw error;
   }
   await end();
+  const kept = files.kept();
+  if (kept) ahead.begin(imageOf(kept, request.shape));
 }

@@ -5,18 +5,15 @@ import type { QemuContext } from './context.ts';
 import { waitForEnd } from './end-process.ts';
 import { GuestLine } from './guest-line.ts';
 import { type RunningMachine, wakeLeftAlone } from './guest-power.ts';
+import { unusedImageBytes } from './image-ahead.ts';
 import { endingMs, type Machine } from './machine.ts';
 import { type QmpRunState, queryRunState } from './qmp-commands.ts';
 import { recoverMachine } from './recover-machine.ts';
 import { readRunRecord } from './run-record.ts';
-import { MiB } from './sizes.ts';
 import type { StartedMachine } from './start-machine.ts';
 import { machineIn, sweep, tidy } from './sweep.ts';
 import type { VmFiles } from './vm-files.ts';
 import type { MachinePlaces } from './vm-places.ts';
-
-/** Disk that memory images may take which no machine is mapped from: some twenty of small machines. */
-const unusedImageBytes = 2048 * MiB;
 
 /** The one machine that a VM has, while it has one, and what there is to clear up after it. */
 export class VmMachine {

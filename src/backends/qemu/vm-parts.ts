@@ -1,5 +1,6 @@
 import type { CreateRequest } from '../../vm/backend.ts';
 import type { QemuContext } from './context.ts';
+import type { ImageAhead } from './image-ahead.ts';
 import type { VmFiles } from './vm-files.ts';
 import type { VmMachine } from './vm-machine.ts';
 
@@ -9,4 +10,5 @@ export interface VmParts {
   readonly request: CreateRequest;
   readonly files: VmFiles;
   readonly machine: VmMachine;
+  readonly ahead: ImageAhead;
 }
