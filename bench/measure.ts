@@ -25,7 +25,7 @@ export type Readings = Readonly<Record<string, number | readonly number[]>>;
 /** One of our figures beside those of others. */
 export interface Row {
   title: string;
-  unit: 'ms' | 'µs' | 'MiB';
+  unit: 'ms' | 'µs' | 'MiB' | 'MB/s';
   ours: Entry;
   /** For scale, or with a goal. */
   peers?: readonly (Entry & Goal)[];

@@ -9,7 +9,9 @@ import { newImage } from './new-image.ts';
 import { cachedPipeline, examplePipelines } from './pipeline.ts';
 import { restart } from './restart.ts';
 import { restore } from './restore.ts';
+import { backupOfTree, backupOfVolume } from './session-backup.ts';
 import { activeSession, newSession, stoppedSession } from './sessions.ts';
+import { sessionsInTurn } from './sessions-in-turn.ts';
 import { snapshot } from './snapshot.ts';
 import { coldStart, warmStart } from './start.ts';
 import { stopStart } from './stop-start.ts';
@@ -28,6 +30,9 @@ export const cases: readonly Case[] = [
   activeSession,
   stoppedSession,
   newSession,
+  sessionsInTurn,
+  backupOfTree,
+  backupOfVolume,
   hit,
   hitByCommandLine,
   miss,

@@ -3,12 +3,10 @@ import { randomFillSync } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { root } from '../../scripts/build.ts';
 import { inject } from '../../src/executor/inject/index.ts';
 import { packPath } from '../../src/guest/index.ts';
 import type { Vm } from '../../src/index.ts';
-import { peakMemoryMiB } from '../footprint.ts';
+import { runEngine } from '../engine-process.ts';
 import { type Case, type Contender, type Entry, type Goal, timed, timer } from '../measure.ts';
 import type { Docker } from '../peers/docker.ts';
 import { image, memoryMiB, noOp, type World } from '../world.ts';
@@ -146,16 +144,7 @@ async function bareStream(vm: Vm, folder: string): Promise<Contender> {
 /** The most that a process had which opened the state directory, injected, and ended: this one has had much else. */
 async function memoryOfEngine(world: World, folder: string): Promise<number> {
   const words = ['--state-dir', world.stateDir, 'run', '--image', image, '--inject', `${folder}:${into}`];
-  const program = spawn(process.execPath, [join(root, 'bin/alcove.js'), ...words, '--', ...noOp], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  const exit = once(program, 'exit');
-  let memory = 0;
-  while (program.exitCode === null && program.signalCode === null) {
-    memory = Math.max(memory, peakMemoryMiB(program.pid ?? 0) ?? 0);
-    await Promise.race([exit, sleep(20)]);
-  }
-  if (program.exitCode !== 0) throw new Error(`alcove run --inject ended with ${program.exitCode}`);
+  const { memory } = await runEngine([...words, '--', ...noOp]);
   return memory;
 }
 

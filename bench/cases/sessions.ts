@@ -1,11 +1,15 @@
 import { randomUUID } from 'node:crypto';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { inject } from '../../src/executor/inject/index.ts';
+import { runTool } from '../../src/host/index.ts';
 import type { Alcove, OpenOptions } from '../../src/index.ts';
 import { type Case, type Contender, type Readings, timed, timer } from '../measure.ts';
 import type { Docker } from '../peers/docker.ts';
 import { image, memoryMiB, type World } from '../world.ts';
 
 /** What a session runs for `true`; the same on every side. */
-const shellTrue = ['/bin/sh', '-lc', 'true'] as const;
+export const shellTrue = ['/bin/sh', '-lc', 'true'] as const;
 
 /** A lease of a session whose machine runs. */
 export const activeSession: Case = {
@@ -109,7 +113,9 @@ export const stoppedSession: Case = {
   },
 };
 
-/** A lease of a session that nobody has used. */
+const smallFiles = 100;
+
+/** A lease of a session that nobody has used, and of one of which there is only a backup. */
 export const newSession: Case = {
   title: 'new session',
   rounds: 8,
@@ -120,11 +126,24 @@ export const newSession: Case = {
       ours: { contender: 'alcove' },
       peers: [{ contender: 'docker run --detach, exec' }, { contender: 'docker run' }],
     },
+    {
+      title: `acquire of a session from its backup of ${smallFiles} files of 1 KiB to the end of its first command`,
+      unit: 'ms',
+      ours: { contender: 'from backup', name: 'alcove' },
+      peers: [
+        { contender: 'docker run, cp, exec', name: 'docker run --detach, zstd -d | docker cp, exec' },
+        { contender: 'alcove', name: 'of ours: a new session' },
+      ],
+    },
   ],
   async prepare(world, owned) {
-    const alcove = owned.use(await engineForSessions(world));
+    const backupDestination = directory(world, owned, 'backups');
+    const alcove = owned.use(await engineForSessions(world, { backupDestination }));
     const docker = await world.docker();
+    const tree = directory(world, owned, 'tree');
+    for (let index = 0; index < smallFiles; index++) writeFileSync(join(tree, `f${index}`), 'x'.repeat(1024));
     return [
+      await fromBackup(alcove, tree),
       {
         name: 'alcove',
         run: async () => {
@@ -135,9 +154,47 @@ export const newSession: Case = {
         },
       },
       ...(docker ? ofNewContainer(docker) : []),
+      ...(docker ? [await containerWithTree(docker, tree, backupDestination)] : []),
     ];
   },
 };
+
+async function fromBackup(alcove: Alcove, tree: string): Promise<Contender> {
+  const { sessions } = alcove;
+  const id = randomUUID();
+  {
+    await using lease = await sessions.acquire(id);
+    await inject(lease.vm.files, { from: tree, to: `${lease.workdir}/tree` });
+  }
+  await sessions.stop(id);
+  await sessions.backup(id);
+  return {
+    name: 'from backup',
+    run: async () => {
+      await sessions.terminate(id);
+      return { total: await timed(() => use(alcove, id, `test -e tree/f${smallFiles - 1}`)) };
+    },
+  };
+}
+
+/** The nearest to it: a new container into which an archive of the same files is copied. */
+async function containerWithTree(docker: Docker, tree: string, dir: string): Promise<Contender> {
+  const archive = join(dir, 'peer.tar.zst');
+  await runTool('tar', ['-C', tree, '--zstd', '-cf', archive, '.']);
+  return {
+    name: 'docker run, cp, exec',
+    run: async () => {
+      let container = '';
+      const total = await timed(async () => {
+        container = await docker.start();
+        await runTool('/bin/sh', ['-c', `zstd -dc '${archive}' | docker cp - ${container}:/root`]);
+        await docker.exec(container, ['/bin/sh', '-lc', `test -e /root/f${smallFiles - 1}`]);
+      });
+      await docker.removeContainers(container);
+      return { total };
+    },
+  };
+}
 
 async function stopped({ sessions }: Alcove, name: string, mode: 'suspend' | 'shutdown'): Promise<Contender> {
   const id = randomUUID();
@@ -191,6 +248,14 @@ export function engineForSessions(world: World, sessions: OpenOptions['sessions'
   const hourMs = 3_600_000;
   const idle = { idleShutdownMs: hourMs, pruneAfterMs: hourMs, maintenanceIntervalMs: hourMs };
   return world.engine({ sessions: { image, memoryMiB, ...idle, ...sessions } });
+}
+
+/** A new directory for a case. */
+export function directory(world: World, owned: AsyncDisposableStack, name: string): string {
+  const path = join(world.workDir, name);
+  mkdirSync(path);
+  owned.defer(() => rmSync(path, { recursive: true }));
+  return path;
 }
 
 /** One use of a session: a lease, a command, the release. */
