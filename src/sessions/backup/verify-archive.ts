@@ -10,8 +10,8 @@ import type { ArchiveLimits, VerifiedArchive } from './backup-store.ts';
 import { openRegular } from './open-regular.ts';
 import { type TarTotals, TarWalk } from './tar-walk.ts';
 
-/** Bytes that are read at once. */
-const readBytes = 256 << 10;
+/** Bytes that are read at once; a few times as many are held, until they are collected. */
+const readBytes = 64 << 10;
 
 /** An archive to look at: a backup, or a file from elsewhere. */
 export interface ArchivePlace {
