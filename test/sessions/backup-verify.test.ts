@@ -267,12 +267,17 @@ describe('a backup that is not what was written', () => {
   );
 });
 
+/** Another archive of this size. */
 function compressedTo(sizeBytes: number): Buffer {
-  const made = zstdCompressSync(tarOf(raw({ data: randomBytes(1000) })));
-  const fill = Buffer.alloc(sizeBytes - made.length);
+  return filledUp(zstdCompressSync(tarOf(raw({ data: randomBytes(1000) }))), sizeBytes);
+}
+
+/** With a frame behind it that is skipped. */
+function filledUp(compressed: Buffer, sizeBytes: number): Buffer {
+  const fill = Buffer.alloc(sizeBytes - compressed.length);
   fill.writeUInt32LE(0x184d2a50, 0);
   fill.writeUInt32LE(fill.length - 8, 4);
-  return Buffer.concat([made, fill]);
+  return Buffer.concat([compressed, fill]);
 }
 
 describe('reading a verified archive again', () => {
@@ -318,6 +323,28 @@ describe('reading a verified archive again', () => {
     })();
     await expect(reading).rejects.toMatchObject({ code: 'BackupInvalid' });
     expect(given).toBeLessThan(tar.length);
+  });
+
+  test('gives no more than was verified when a bomb took its place', async () => {
+    const tar = smallTar(randomBytes(2 << 20));
+    const { name, path } = await fixture.write('s', tar);
+    const verified = await fixture.store.verify(name, roomy);
+    const bomb = zstdCompressSync(tarOf(raw({ data: Buffer.alloc(64 << 20) })));
+    writeFileSync(path, filledUp(bomb, readFileSync(path).length));
+    let given = 0;
+    const reading = (async () => {
+      for await (const chunk of verified.tar()) given += chunk.length;
+    })();
+    await expect(reading).rejects.toMatchObject({ code: 'BackupInvalid', details: { problem: 'damaged' } });
+    expect(given).toBeLessThan(tar.length);
+  });
+
+  test('follows no symlink that took its place', async () => {
+    const { name, path } = await fixture.write('s');
+    const verified = await fixture.store.verify(name, roomy);
+    run('mv', [path, join(fixture.dir, 'moved')]);
+    symlinkSync('../moved', path);
+    await expect(readAll(verified.tar())).rejects.toMatchObject({ code: 'BackupNotFound' });
   });
 
   test('a backup that was removed meanwhile is not found', async () => {

@@ -237,6 +237,10 @@ describe('refusing', () => {
       'a file below a symlink that was replaced',
       tarOf(link('a', '/etc'), raw({ name: 'a', type: '5' }), raw({ name: 'a/b' })),
     ],
+    [
+      'a file below a hard link that takes the place of a directory',
+      tarOf(link('a/b', '/etc'), raw({ name: 'a', type: '1', target: 'a/b' }), raw({ name: 'a/c' })),
+    ],
     ['a directory in place of its own symlink', tarOf(link('a', '/etc'), raw({ name: 'a', type: '5' }))],
     ['a file in place of its own symlink', tarOf(link('a', '/etc/passwd'), raw({ name: './a' }))],
     ['an absolute hard link', tarOf(raw({ type: '1', target: '/etc/shadow' }))],
