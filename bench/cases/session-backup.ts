@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inject } from '../../src/executor/inject/index.ts';
 import { runTool } from '../../src/host/index.ts';
+import type { Alcove } from '../../src/index.ts';
 import { runEngine } from '../engine-process.ts';
 import { type Case, type Contender, type Readings, timed } from '../measure.ts';
 import { image, memoryMiB } from '../world.ts';
@@ -29,7 +30,10 @@ export const backupOfTree: Case = {
       title: 'backup of it, throughput',
       unit: 'MB/s',
       ours: { contender: 'alcove', figure: 'backupRate' },
-      peers: [{ contender: 'host', figure: 'backupRate', name: 'tar | zstd -3' }],
+      peers: [
+        { contender: 'host', figure: 'backupRate', name: 'tar | zstd -3' },
+        { contender: 'bare stream', figure: 'rate', name: 'bare stream out of the machine' },
+      ],
     },
     {
       title: 'restore of it, throughput',
@@ -60,9 +64,28 @@ export const backupOfTree: Case = {
         },
       },
       onHost(tree, mixed, directory(world, owned, 'host')),
+      bareStream(alcove, id),
     ];
   },
 };
+
+/** As many zeros, from a command of the session's machine to the end of its output: what the channel gives. */
+function bareStream({ sessions }: Alcove, id: string): Contender {
+  return {
+    name: 'bare stream',
+    run: async () => {
+      await using lease = await sessions.acquire(id);
+      let bytes = 0;
+      const ms = await timed(async () => {
+        await using process = await lease.spawn(`busybox head -c ${bytesOf(mixed)} /dev/zero`);
+        for await (const chunk of process.stdout) bytes += chunk.length;
+        await process.exited;
+      });
+      if (bytes !== bytesOf(mixed)) throw new Error(`the stream ended after ${bytes} bytes`);
+      return { rate: bytes / 1e6 / (ms / 1000) };
+    },
+  };
+}
 
 /** A volume that no engine could hold in its memory, by engines in processes of their own. */
 export const backupOfVolume: Case = {
