@@ -12,8 +12,10 @@ use std::ffi::CStr;
 use std::os::unix::io::{AsRawFd, OwnedFd, RawFd};
 use std::sync::mpsc::{sync_channel, SyncSender};
 
-/// So many files are open and waiting to be sent at most.
-const AHEAD: usize = 16;
+/// Handed over at once: each time costs two switches of threads.
+const BATCH: usize = 8;
+/// Batches that wait. With the one that is made and the one that is sent, four times `BATCH` files are open at most.
+const AHEAD: usize = 2;
 /// No recursion, and buffers are on the heap.
 const STACK: usize = 192 * 1024;
 /// Files from this size on are read past the page cache, in large pieces: they would fill it, and copying out of it takes an
@@ -35,10 +37,12 @@ pub fn each(walk: Walk, mut take: impl FnMut(Found) -> Result<(), Failure>) -> R
     let (send, found) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
         let look = move || {
-            let mut finder = Finder { send: &send, links: BTreeMap::new() };
-            if let Err(Stop::Failed(failure)) = finder.tree(walk) {
+            let mut finder = Finder { send, batch: Vec::new(), links: BTreeMap::new() };
+            let outcome = finder.tree(walk).and_then(|()| finder.hand_over());
+            if let Err(Stop::Failed(failure)) = outcome {
+                finder.batch.push(Err(failure));
                 // Nobody is there to be told when sending has failed first.
-                let _ = send.send(Err(failure));
+                let _ = finder.hand_over();
             }
         };
         std::thread::Builder::new()
@@ -47,7 +51,7 @@ pub fn each(walk: Walk, mut take: impl FnMut(Found) -> Result<(), Failure>) -> R
             .map_err(|error| Failure::system("GuestFile", "starting a thread", &error))?;
         // In here, so that the thread ends when this does.
         let found = found;
-        found.iter().try_for_each(|found| take(found?))
+        found.iter().flatten().try_for_each(|found| take(found?))
     })
 }
 
@@ -77,13 +81,18 @@ impl From<Failure> for Stop {
     }
 }
 
-struct Finder<'a> {
-    send: &'a SyncSender<Result<Found, Failure>>,
+struct Finder {
+    send: SyncSender<Vec<Result<Found, Failure>>>,
+    batch: Vec<Result<Found, Failure>>,
     /// First names of files that have several, until the last was seen.
     links: BTreeMap<FileId, (Vec<u8>, u32)>,
 }
 
-impl Finder<'_> {
+impl Finder {
+    fn hand_over(&mut self) -> Result<(), Stop> {
+        self.send.send(std::mem::take(&mut self.batch)).map_err(|_| Stop::Unwanted)
+    }
+
     fn tree(&mut self, mut walk: Walk) -> Result<(), Stop> {
         loop {
             let step = walk.step().map_err(|error| Failure::file(&walk.path(), &error))?;
@@ -102,8 +111,9 @@ impl Finder<'_> {
                     self.entry(&path, &stat, parent, &name)?
                 }
             };
-            if let Some(found) = found {
-                self.send.send(Ok(found)).map_err(|_| Stop::Unwanted)?;
+            self.batch.extend(found.map(Ok));
+            if self.batch.len() >= BATCH {
+                self.hand_over()?;
             }
         }
     }
