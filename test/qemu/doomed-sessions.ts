@@ -37,7 +37,6 @@ async function use(id: string): Promise<void> {
 const others = [
   (id: string) => sessions.stop(id),
   (id: string) => sessions.backup(id),
-  (id: string) => sessions.restore(id),
   () => sessions.runMaintenanceNow(),
 ];
 

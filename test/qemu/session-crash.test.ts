@@ -78,6 +78,12 @@ async function liveAndDie(round: number, steps: number): Promise<{ reports: Repo
   return { reports, at };
 }
 
+/** As opening a state directory does; the test holds its lock all along. */
+function emptyTmpDir(): void {
+  const { tmpDir } = fixture.stateDir;
+  for (const name of readdirSync(tmpDir)) rmSync(join(tmpDir, name), { recursive: true });
+}
+
 async function historyOf(sessions: SessionPool, id: string): Promise<string[]> {
   await using lease = await sessions.acquire(id, { waitMs: 60_000 });
   const { stdout } = await lease.exec('cat history 2>/dev/null');
@@ -103,6 +109,7 @@ test(
     for (let round = 0; round < kills; round++) {
       const { reports, at } = await liveAndDie(round, Math.floor(random.next().value * mostSteps));
       stoodAt.push(at);
+      emptyTmpDir();
       const runtime = await fixture.open();
       const opened = await openTestSessions({ stateDir: fixture.stateDir, database, runtime }, crowded());
       mended.push(...runtime.mended, ...opened.mended);
