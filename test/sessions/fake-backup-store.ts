@@ -54,6 +54,14 @@ export class BackupPlace {
     return this.kept.find(({ info }) => info.name === name);
   }
 
+  /** The newest of a session, as its store lists them. */
+  newest(sessionId: string): Kept | undefined {
+    return [...this.kept]
+      .reverse()
+      .filter(({ info }) => info.sessionId === sessionId)
+      .sort((a, b) => b.info.createdAtMs - a.info.createdAtMs)[0];
+  }
+
   drop(name: string): void {
     const at = this.kept.findIndex(({ info }) => info.name === name);
     if (at >= 0) this.kept.splice(at, 1);

@@ -22,6 +22,10 @@ async function runLine(run: ScriptedRun, [name = '', ...words]: string[]): Promi
     case 'exit':
       return Number(first);
     case 'echo':
+      if (words.at(-2) === '>>') {
+        run.files.append(absolute(run, words.at(-1) ?? ''), `${words.slice(0, -2).join(' ')}\n`);
+        return 0;
+      }
       await run.print(`${words.join(' ')}\n`);
       return 0;
     case 'pwd':

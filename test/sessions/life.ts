@@ -47,9 +47,14 @@ export class Life {
         if (typeof value !== 'function') return value;
         return (...args: unknown[]) => {
           if (this.#isOver) return never();
-          tell(name, args);
+          const ended = tell(name, args);
           const result: unknown = value.apply(target, args);
           if (!(result instanceof Promise)) return result;
+          if (ended)
+            result.then(
+              () => ended('done'),
+              () => ended('failed'),
+            );
           return this.hold(
             result.then((found) => (isHandle(found) ? this.object(found, tell, `${name}.`) : found)),
           );
@@ -59,7 +64,11 @@ export class Life {
   }
 }
 
-export type Tell = (call: string, args: readonly unknown[]) => void;
+/** Hears of a call; what it returns hears of its end. */
+export type Tell = (
+  call: string,
+  args: readonly unknown[],
+) => ((outcome: 'done' | 'failed') => void) | undefined;
 
 /** Calls of a runtime, a guest's channel and files, a process: not data. */
 function isHandle(value: unknown): value is object {

@@ -75,6 +75,10 @@ export interface SessionsFixture extends AsyncDisposable {
   crash(options?: Options): Promise<SessionPool>;
   /** Resolves when the engine stands at a step, for good; {@link crash} comes next. */
   standAt(step: SessionFailpointName): Promise<void>;
+  /** Takes that back where it has not come to it. */
+  standNowhere(): void;
+  /** Whether it does. */
+  readonly stands: boolean;
 }
 
 /** Backups go to `place` when `options.backupDestination` is set, or with `backups`. */
@@ -86,6 +90,7 @@ export async function openSessionsFixture(
   const place = new BackupPlace(clock);
   let life = new Life();
   let stand: { step: SessionFailpointName; reached: () => void } | undefined;
+  let stands = false;
   /** An engine that died goes no step further. */
   const dying = (of: Life) => () => (of.isOver ? new Promise<void>(() => undefined) : undefined);
   const vm = await openFixture({
@@ -113,6 +118,7 @@ export async function openSessionsFixture(
       failpoint: (name) => {
         if (stand?.step === name) {
           stand.reached();
+          stands = true;
           return new Promise(() => undefined);
         }
         return current.isOver ? new Promise(() => undefined) : failpoint?.(name);
@@ -126,6 +132,12 @@ export async function openSessionsFixture(
     place,
     warnings,
     ...opened,
+    standNowhere() {
+      stand = undefined;
+    },
+    get stands() {
+      return stands;
+    },
     async machines() {
       const vms = await vm.runtime.list({ destroyed: 'leave-out' });
       return vms.filter(({ labels }) => labels['alcove.session'] !== undefined);
@@ -138,6 +150,7 @@ export async function openSessionsFixture(
     },
     async crash(more = {}) {
       stand = undefined;
+      stands = false;
       life.end();
       life = new Life();
       await vm.crash({ failpoint: dying(life) });
