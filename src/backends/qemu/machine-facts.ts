@@ -37,7 +37,7 @@ export function machineFacts(
 /**
  * Under software emulation without what costs more there than it is worth. Five-level page tables: 15 % of the boot, and a guest has
  * no such memory. ERMS and FSRM: kernel and libc then copy with `rep movsb`, which is emulated byte by byte; without, eight
- * bytes at a time (`cat` of a cached file 2.4 times as fast, a tar of 20,000 small files too).
+ * bytes at a time: 300 MiB were read from the disk in 0.66 s instead of 1.66, 20,000 small files packed in 3.6 s instead of 8.7.
  */
 export function cpuModel(accelerator: Accelerator): string {
   return accelerator === 'kvm' ? 'host' : 'max,la57=off,erms=off,fsrm=off';
