@@ -111,6 +111,7 @@ async function snapshotOf(
   const { ref } = await context.runtime.snapshot(machine.id, {
     ...call,
     memory: 'exclude',
+    durability: 'process', // Syncing 2 GB that a guest has just written takes longer than reading them.
     labels: { [backupLabel]: sessionId },
   });
   return { ref, machine, wakes: record.wakes };

@@ -1,5 +1,5 @@
 /** What is durable: the state directory with its lock, the database, and files that are written whole or not at all. */
-export { Database } from './database.ts';
+export { Database, type Durability } from './database.ts';
 export { digestFile, type FileDigest, fileDigestSchema } from './digest-file.ts';
 export { renameDurably, storageError, syncPath, writeFileDurably } from './durable.ts';
 export { linkOrCopy } from './link-or-copy.ts';

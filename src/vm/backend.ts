@@ -26,6 +26,7 @@
  */
 import type { GuestChannel, GuestNetwork } from '../guest/index.ts';
 import type { GuestKernel } from '../images/index.ts';
+import type { Durability } from '../store/index.ts';
 
 export interface VmBackend {
   /** Stable name: `memory`, `qemu`. Stored with every VM and snapshot. */
@@ -224,7 +225,7 @@ export interface BackendVm {
   resume?(options?: BackendCallOptions): Promise<void>;
   /**
    * Captures the VM at one instant into `dir` (exists, empty): of a running one with the guest's filesystems flushed and
-   * frozen for that instant, and goes on afterwards, also when the capture fails. Files in `dir` are synced when it resolves.
+   * frozen for that instant, and goes on afterwards, also when the capture fails. Files in `dir` are synced when it resolves, unless `durability` asks for less.
    * Content that builds on `parent`, the snapshot before it in this VM's line, is allowed (`needsParent`), and on no
    * other; `parent` is absent when there is none, or it was removed. With `memory: 'include'`, memory is kept where there is
    * any: of a running, paused or suspended VM, and of one restored with memory that was not started yet. The VM itself must
@@ -235,6 +236,8 @@ export interface BackendVm {
       dir: string;
       memory: 'include' | 'exclude';
       parent?: { dir: string; manifest: SnapshotManifest };
+      /** Whether files are synced. @default 'machine' */
+      durability?: Durability;
     },
     options?: BackendCallOptions,
   ): Promise<SnapshotManifest>;

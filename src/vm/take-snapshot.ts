@@ -1,4 +1,4 @@
-import { storageError } from '../store/index.ts';
+import { type Durability, storageError } from '../store/index.ts';
 import type { BackendCallOptions, BackendVm, SnapshotManifest } from './backend.ts';
 import { onTurn, recordTruth } from './change-status.ts';
 import { checkId, generateId, hex, snapshotRef } from './ids.ts';
@@ -26,6 +26,8 @@ export interface SnapshotOptions extends BackendCallOptions {
   /** Whether memory is kept too, where there is any. @default 'include' where the backend can */
   memory?: 'include' | 'exclude';
   labels?: Record<string, string>;
+  /** With `process` it may be damaged after a power cut: for one that goes with the call that it is for. @default 'machine' */
+  durability?: Durability;
 }
 
 /** A name for a snapshot's directory that no other ever has. */
@@ -62,7 +64,7 @@ async function capture(
     lifetime: SnapshotLifetime;
     memory: 'include' | 'exclude';
     parent: SnapshotRecord | undefined;
-    options: BackendCallOptions;
+    options: Pick<SnapshotOptions, 'signal' | 'onProgress' | 'durability'>;
   },
 ): Promise<SnapshotRecord> {
   const { uid, id, labels, lifetime, memory, parent, options } = wanted;
@@ -79,6 +81,7 @@ async function capture(
       {
         dir,
         memory,
+        ...(options.durability && { durability: options.durability }),
         ...(parent && { parent: { dir: snapshotDir(context, parent.uid), manifest: parent.manifest } }),
       },
       { ...(signal && { signal }), ...(onProgress && { onProgress }) },

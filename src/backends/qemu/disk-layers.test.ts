@@ -54,6 +54,18 @@ describe("a VM's disk", () => {
     expect(restored).toMatchObject({ top: 2 });
   });
 
+  it('is digested, and not taken for synced, when it need not survive power loss', async () => {
+    const next = withNewTop(await freshDisk());
+    await makeTop(at('jail'), next, undefined);
+    const unsynced = await exportLayers(at('jail'), next, at('snapshot'), { durability: 'process' });
+    expect(unsynced.layers).toEqual(next.layers);
+    rmSync(at('snapshot'), { recursive: true });
+    mkdirSync(at('snapshot'));
+    const synced = await exportLayers(at('jail'), next, at('snapshot'));
+    expect(synced.files).toEqual(unsynced.files);
+    expect(synced.layers.every(({ digest }) => digest !== null)).toBe(true);
+  });
+
   it('replaces a top that a crash left behind', async () => {
     const disk = await freshDisk();
     writeFileSync(at('jail/2.qcow2'), 'half');

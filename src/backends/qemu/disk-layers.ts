@@ -1,7 +1,14 @@
 import { chmod, chown, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError } from '../../errors.ts';
-import { digestFile, type FileDigest, linkOrCopy, storageError, syncPath } from '../../store/index.ts';
+import {
+  type Durability,
+  digestFile,
+  type FileDigest,
+  linkOrCopy,
+  storageError,
+  syncPath,
+} from '../../store/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
 import { layerFile } from './machine-args.ts';
 import { nextIndex } from './merge-disk.ts';
@@ -74,36 +81,38 @@ export async function topIsEmpty(dir: string, disk: DiskRecord): Promise<boolean
 }
 
 /**
- * Puts the layers below the top into a snapshot's directory, lowest first as `0.qcow2`, `1.qcow2`, …, synced, and digests
- * those that have none yet.
+ * Puts the layers below the top into a snapshot's directory, lowest first as `0.qcow2`, `1.qcow2`, …, and digests and syncs
+ * those that were not yet.
  *
+ * @param options.durability with `process` those are digested alone, and the record says nothing of it
  * @returns the layers with their digests, for the record, and what the manifest says of them
  */
 export async function exportLayers(
   diskDir: string,
   disk: DiskRecord,
   dir: string,
-  signal?: AbortSignal,
+  { durability, signal }: { durability?: Durability | undefined; signal?: AbortSignal | undefined } = {},
 ): Promise<{ layers: LayerRecord[]; files: SnapshotManifest['files'] }> {
   const layers: LayerRecord[] = [];
   const files: Record<string, FileDigest> = {};
   for (const [index, layer] of disk.layers.entries()) {
     const from = join(diskDir, layer.file);
-    const digest = layer.digest ?? (await sealLayer(from, signal));
+    const isSealed = layer.digest !== null || durability !== 'process';
+    const digest = layer.digest ?? (await sealLayer(from, isSealed ? 'machine' : 'process', signal));
     const name = layerFile(index);
     await linkOrCopy(from, join(dir, name));
-    layers.push({ ...layer, digest });
+    layers.push(isSealed ? { ...layer, digest } : layer);
     files[name] = digest;
   }
-  await syncPath(dir);
+  if (durability !== 'process') await syncPath(dir);
   return { layers, files };
 }
 
-/** Takes a layer from whoever wrote it, makes its bytes durable, and digests them. */
-async function sealLayer(path: string, signal?: AbortSignal): Promise<FileDigest> {
+/** Takes a layer from whoever wrote it, digests it and, where that is wanted, makes its bytes durable. */
+async function sealLayer(path: string, durability: Durability, signal?: AbortSignal): Promise<FileDigest> {
   if (process.getuid?.() === 0) await chown(path, 0, 0);
   await chmod(path, 0o444);
-  await syncPath(path);
+  if (durability === 'machine') await syncPath(path);
   return digestFile(path, signal);
 }
 

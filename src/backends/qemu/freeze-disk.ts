@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Durability } from '../../store/index.ts';
 import type { SnapshotManifest } from '../../vm/backend.ts';
 import { exportLayers, makeTop, removeTop, topIsEmpty, withNewTop } from './disk-layers.ts';
 import type { Machine } from './machine.ts';
@@ -116,9 +117,9 @@ async function changeLayers({ places, qmp }: Machine, diskDir: string, merged: D
 export async function exportSnapshot(
   owner: DiskOwner,
   dir: string,
-  signal?: AbortSignal,
+  options: { durability?: Durability | undefined; signal?: AbortSignal | undefined },
 ): Promise<SnapshotManifest['files']> {
-  const { layers, files } = await exportLayers(owner.places.disk, owner.disk, dir, signal);
+  const { layers, files } = await exportLayers(owner.places.disk, owner.disk, dir, options);
   await owner.setDisk({ ...owner.disk, layers });
   return files;
 }

@@ -31,7 +31,7 @@ export async function snapshotVm(
     options.onProgress?.('keeping the layers');
     await boundLayers(files, running?.machine, host.programs.img, signal);
     const written = {
-      ...(await exportSnapshot(files, request.dir, signal)),
+      ...(await exportSnapshot(files, request.dir, { durability: request.durability, signal })),
       ...(memory && (await exportMemory(memory, request.dir))),
     };
     return snapshotManifest(vm.request, host.qemu.text, written, memory?.facts);
