@@ -31,6 +31,10 @@ const stopped = async (id: string, text: string) => {
 const notes = async (id: string) => (await use(id, 'cat notes')).stdout;
 const status = async (id: string) => (await fixture.sessions.list()).find((info) => info.id === id)?.status;
 
+/** Whether a command was handed to a guest that has these words. */
+const begun = (words: string) =>
+  fixture.vm.backend.log.some(({ call, about }) => call === 'exec' && about?.includes(words));
+
 /** A directory for backups that the real store has. */
 async function openWithDirectory(): Promise<string> {
   const destination = mkdtempSync(join(tmpdir(), 'alcove-backups-'));
@@ -74,6 +78,7 @@ test('eviction or pruning under a running command', async () => {
   await stopped('s', 'one');
   await fixture.clock.advance(minute - 1000); // Nearly pruned.
   const running = use('s', 'sleep 600 && append notes two');
+  await expect.poll(() => begun('sleep 600')).toBe(true);
   await settled();
   await fixture.clock.advance(300_000);
   await expect(fixture.sessions.acquire('other')).rejects.toHaveProperty('code', 'AtCapacity');
@@ -246,6 +251,7 @@ test('timeout that kills the shell and waits for its children', async () => {
   await using lease = await fixture.sessions.acquire('s');
   const done = lease.exec('spawn a child', { timeoutMs: 1000, background: 'keep' });
   done.catch(() => undefined);
+  await expect.poll(() => begun('spawn a child')).toBe(true);
   await settled();
   await fixture.clock.advance(1000);
   await expect(done).rejects.toMatchObject({

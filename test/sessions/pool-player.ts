@@ -175,7 +175,8 @@ export class PoolPlayer {
     this.#check(() => {
       must(!this.#held.some(({ lease }) => lease.vm.id === vmId), `leased VM ${vmId} was stopped`);
       const [id, session] = this.#model.sessionOfMachine(vmId) ?? [];
-      if (!id || !session || this.#stopping.has(id)) return;
+      if (!id || !session) return;
+      if (this.#stopping.has(id)) session.detachedUntilMs = 0; // As its user wishes.
       must(session.detachedUntilMs <= this.#subject.nowMs(), `${id} was stopped under a detached command`);
     });
   }
@@ -184,8 +185,9 @@ export class PoolPlayer {
     this.#check(() => {
       must(!this.#held.some(({ lease }) => lease.vm.id === vmId), `leased VM ${vmId} was removed`);
       const [id, session] = this.#model.sessionOfMachine(vmId) ?? [];
-      if (!id || !session || this.#setting.backups === 'no') return;
-      if (session.replacing > 0 || session.inDoubt) return;
+      if (!id || !session || session.replacing > 0 || session.inDoubt) return;
+      must(session.detachedUntilMs <= this.#subject.nowMs(), `${id} was removed under a detached command`);
+      if (this.#setting.backups === 'no') return;
       const { kept } = this.#subject.place;
       const isKept = kept.some(
         ({ info, tar }) => info.sessionId === id && this.#model.isAllOf(id, historyIn(tar)),
@@ -306,7 +308,10 @@ export class PoolPlayer {
       this.#command(
         begun.then(
           () => over('unknown'),
-          () => over('unknown'),
+          () => {
+            over('unknown');
+            session.detachedUntilMs = 0; // It may not have begun.
+          },
         ),
       );
       return;

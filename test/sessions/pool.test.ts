@@ -432,6 +432,42 @@ describe('places', () => {
     expect(await Promise.all(['a', 'b', 'c'].map(status))).toEqual(['removed', 'active', 'active']);
   });
 
+  test('are not made by a session in which a detached command runs', async () => {
+    await open({ maxVms: 1, stopIdleForRoom: 'yes' });
+    const lease = await acquire('a');
+    await lease.spawn('sleep 600 && append notes done', { detachedId: 'd' });
+    await lease.release();
+    await expect(acquire('b')).rejects.toThrow(code('AtCapacity'));
+    expect(await status('a')).toBe('active');
+    await fixture.clock.advance(600_000);
+    expect(await notes('a')).toBe('done\n');
+  });
+
+  test.for(Array.from({ length: 8 }, (_, look) => look))(
+    'are not made by a session that is acquired while it is looked at (%i looks later)',
+    async (look) => {
+      let left = Number.POSITIVE_INFINITY;
+      let acquired: Promise<Lease> | undefined;
+      const tell = (call: string) => {
+        if (call === 'get' && left-- === 0) acquired = acquire('s', { waitMs: hour });
+        return undefined;
+      };
+      fixture = await openSessionsFixture({ backups: 'yes', tell });
+      await note('s', 'one');
+      await fixture.sessions.stop('s');
+      await fixture.sessions.backup('s');
+      await fixture.clock.advance(hour - minute);
+      await fixture.sessions.runMaintenanceNow();
+      left = look;
+      await fixture.clock.advance(minute);
+      await fixture.sessions.runMaintenanceNow();
+      await using lease = await (acquired ?? acquire('s'));
+      await fixture.sessions.runMaintenanceNow();
+      expect((await lease.exec('cat notes')).stdout).toBe('one\n');
+      expect(await fixture.machines()).toMatchObject([{ id: lease.vm.id, status: 'running' }]);
+    },
+  );
+
   test('who waits gets the place of a session that becomes idle', async () => {
     await open({ maxVms: 1 });
     await note('a', 'a');
@@ -908,6 +944,25 @@ describe('a restore', () => {
     await note('s', 'one');
     await fixture.sessions.backup('s');
     await expect(fixture.sessions.restore('s')).rejects.toThrow(code('AtCapacity'));
+    expect(await notes('s')).toBe('one\n');
+  });
+
+  test('while a backup of the old machine is made leaves the new one to be backed up', async () => {
+    await open({}, 'yes');
+    await note('s', 'one');
+    const { name } = await fixture.sessions.backup('s');
+    await note('s', 'two');
+    await fixture.sessions.stop('s');
+    const held = fixture.place.hold();
+    const backup = fixture.sessions.backup('s');
+    await held.reached;
+    await fixture.sessions.restore('s', { from: name });
+    held.release();
+    expect(await fixture.place.read((await backup).name, 'notes')).toBe('one\ntwo\n');
+    expect(await fixture.sessions.inspect('s')).toMatchObject({ newestBackup: name, state: 'not backed up' });
+    await fixture.sessions.stop('s');
+    await fixture.clock.advance(hour);
+    await expect.poll(() => status('s')).toBe('removed');
     expect(await notes('s')).toBe('one\n');
   });
 
