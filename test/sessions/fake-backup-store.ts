@@ -20,6 +20,8 @@ export class BackupPlace {
   /** The next writes fail with these. */
   readonly failures: Error[] = [];
   readonly sweepFailures: Error[] = [];
+  /** Called when one was looked for, before the answer is told. */
+  onFound: (() => void) | undefined;
   /** Whether it can be reached at all. */
   state: 'mounted' | 'gone' = 'mounted';
   readonly #clock: Clock;
@@ -91,7 +93,9 @@ export class BackupPlace {
       },
       find: async (name) => {
         reach();
-        return this.find(name)?.info;
+        const found = this.find(name)?.info;
+        this.onFound?.();
+        return found;
       },
       write: (source, options = {}) => this.#write(destination, source, options, life),
       verify: async (from) => {
