@@ -872,7 +872,7 @@ describe('a backup', () => {
       removed ??= fixture.sessions.backups.remove(name);
     };
     await fixture.clock.advance(hour);
-    await expect.poll(() => removed).toBeDefined();
+    await expect.poll(() => removed !== undefined).toBe(true);
     await removed;
     await fixture.sessions.runMaintenanceNow();
     expect(await notes('s')).toBe('one\n');
