@@ -7,8 +7,9 @@ import { Database } from '../../src/store/index.ts';
 import type { VmRuntime } from '../../src/vm/index.ts';
 import { BackupPlace } from '../sessions/fake-backup-store.ts';
 import { Life, type Tell } from '../sessions/life.ts';
-import { PoolPlayer, type PoolSubject } from '../sessions/pool-player.ts';
+import { PoolPlayer } from '../sessions/pool-player.ts';
 import { type PoolSetting, poolSetting, poolStep, type TimedStep } from '../sessions/pool-steps.ts';
+import type { PoolSubject } from '../sessions/pool-subject.ts';
 import { SettableClock, testOptions } from '../sessions/sessions-fixture.ts';
 import { openRuntimeFixture, type RuntimeFixture } from './runtime-fixture.ts';
 

@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises';
 import fc from 'fast-check';
 import { test } from 'vitest';
-import { PoolPlayer, type PoolSubject } from './pool-player.ts';
+import { PoolPlayer } from './pool-player.ts';
 import { type PoolSetting, poolSetting, poolStep, type TimedStep } from './pool-steps.ts';
+import type { PoolSubject } from './pool-subject.ts';
 import { openSessionsFixture, type SessionsFixture } from './sessions-fixture.ts';
 
 /** How many histories are played; a night takes more. */

@@ -1,37 +1,10 @@
 import { isAlcoveError } from '../../src/errors.ts';
-import type { Lease, LeaseMode, SessionFailpointName, SessionPool } from '../../src/sessions/index.ts';
-import type { VmInfo } from '../../src/vm/index.ts';
-import type { BackupPlace } from './fake-backup-store.ts';
+import type { Lease, LeaseMode } from '../../src/sessions/index.ts';
 import type { Tell } from './life.ts';
 import { type Ask, historyIn, must, numbersIn, PoolModel } from './pool-model.ts';
 import type { PoolSetting, PoolStep, TimedStep } from './pool-steps.ts';
+import type { PoolSubject } from './pool-subject.ts';
 import { hour, minute } from './sessions-fixture.ts';
-
-/** The pool under test, on whatever backend. */
-export interface PoolSubject {
-  readonly sessions: SessionPool;
-  readonly place: BackupPlace;
-  /** Machines of sessions that there are. */
-  machines(): Promise<VmInfo[]>;
-  machine(vmId: string): Promise<VmInfo | undefined>;
-  standAt(step: SessionFailpointName): unknown;
-  /** Takes that back where it has not come to it. */
-  standNowhere(): void;
-  /** Whether it does: then it does not go on. */
-  readonly stands: boolean;
-  crash(): Promise<unknown>;
-  reopen(): Promise<unknown>;
-  /** Lets time pass. */
-  pass(ms: number): Promise<void>;
-  setClock(byMs: number): void;
-  nowMs(): number;
-  /** Lets what is under way go on for a while. */
-  settle(turns: number): Promise<void>;
-  failCall(point: Extract<PoolStep, { kind: 'fail call' }>['point']): void;
-  clearFaults(): void;
-  /** How long its long commands take, in ms. */
-  readonly longMs: number;
-}
 
 interface Held {
   lease: Lease;
@@ -150,7 +123,7 @@ export class PoolPlayer {
   async #until(isSo: () => boolean, otherwise: () => string): Promise<void> {
     for (let round = 0; !isSo(); round++) {
       if (this.#violation) throw this.#violation;
-      if (round === 2000) throw new Error(`${otherwise()}: ${await this.#state()}`);
+      if (round === 10_000) throw new Error(`${otherwise()}: ${await this.#state()}`);
       await this.#subject.settle(20);
       if (round % 10 === 9) await this.#subject.pass(minute);
     }
