@@ -53,7 +53,7 @@ async function makeBackup(
   call: CallOptions,
 ): Promise<BackupInfo> {
   call.onProgress?.('taking a snapshot');
-  const { ref, machine, wakes } = await snapshotOf(context, id, call);
+  const { ref, machine, endOfWakes } = await snapshotOf(context, id, call);
   try {
     await context.at('backup.snapshotted');
     const backup = await inReader(context, id, ref, call, async (reader) => {
@@ -75,15 +75,14 @@ async function makeBackup(
       );
     });
     await context.at('backup.written');
-    // Of a machine that ran nobody knows what it did since.
-    const isWhole = machine.status === 'stopped';
     // Another machine, made by a restore meanwhile, is not what was backed up.
     context.records.change(id, ({ vmId }) =>
       vmId === machine.id
         ? {
             newestBackup: backup.name,
             failedBackup: undefined,
-            ...(isWhole && { backedUpWakes: wakes }),
+            // Of a machine that ran nobody knows what it did since.
+            ...(endOfWakes !== undefined && { backedUpWakes: endOfWakes }),
           }
         : {},
     );
@@ -95,12 +94,16 @@ async function makeBackup(
   }
 }
 
-/** A snapshot of its disk, and which of its lives that is of. What starts meanwhile counts as later: its number is asked for first. */
+/**
+ * A snapshot of its disk, and which of its lives it has the end of. That is known only with the session's turn: a machine that is being
+ * woken is stopped still, and counts as its next life already.
+ */
 async function snapshotOf(
   context: SessionsContext,
   sessionId: string,
   call: CallOptions,
-): Promise<{ ref: SnapshotRef; machine: VmInfo; wakes: number }> {
+): Promise<{ ref: SnapshotRef; machine: VmInfo; endOfWakes: number | undefined }> {
+  using turn = context.turns.tryTake(sessionId, 'exclusive');
   const record = context.records.find(sessionId);
   const machine = await machineOf(context, record?.vmId);
   if (!record || !machine) {
@@ -114,7 +117,8 @@ async function snapshotOf(
     durability: 'process', // Syncing 2 GB that a guest has just written takes longer than reading them.
     labels: { [backupLabel]: sessionId },
   });
-  return { ref, machine, wakes: record.wakes };
+  const isEnd = turn !== undefined && machine.status === 'stopped';
+  return { ref, machine, endOfWakes: isEnd ? record.wakes : undefined };
 }
 
 /** Runs `work` with a machine that has the snapshot's disk and none of its processes. */
