@@ -230,7 +230,7 @@ export class SessionPool implements Sessions {
 
   async #lease(id: string, mode: Lease['mode'], turn: Turn, options: Own & Patience): Promise<Lease> {
     const leases = this.#leases;
-    const { clock, metrics, runtime, records, idle, places, warn, options: poolOptions } = this.#context;
+    const { clock, metrics, runtime, places, options: poolOptions } = this.#context;
     const beganMs = clock.monotonic();
     try {
       const { vmId, was } = await this.#ready(id, options);
@@ -245,18 +245,13 @@ export class SessionPool implements Sessions {
         giveBack: () => {
           held.delete(lease);
           if (held.size === 0) leases.delete(id);
-          idle.start(id);
-          try {
-            records.touch(id, clock.now());
-          } catch (error) {
-            warn(`when session ${id} was used could not be recorded: ${(error as Error).message}`);
-          } finally {
-            turn.release();
-            places.reconsider();
-          }
+          this.#used(id);
+          turn.release();
+          places.reconsider();
         },
       });
       held.add(lease);
+      this.#used(id); // Should the engine die, it is not taken for idle since its last lease.
       metrics.counts.acquires++;
       metrics.took(was, clock.monotonic() - beganMs);
       return lease;
@@ -332,6 +327,17 @@ export class SessionPool implements Sessions {
     if (sessionId !== id) return;
     abort?.abort(new Error(`session ${id} was ended`));
     await done?.catch(() => undefined); // Told to who asked for it.
+  }
+
+  /** It is used now. That this could not be recorded is no reason to keep a lease. */
+  #used(id: string): void {
+    const { clock, idle, records, warn } = this.#context;
+    idle.start(id);
+    try {
+      records.touch(id, clock.now());
+    } catch (error) {
+      warn(`when session ${id} was used could not be recorded: ${(error as Error).message}`);
+    }
   }
 
   /** Work on a session that nobody has; nobody gets it meanwhile. */

@@ -4,6 +4,9 @@ import { machineOf } from './machine.ts';
 import type { StopMode } from './session-options.ts';
 import type { SessionRecord } from './session-records.ts';
 
+/** How long a guest has to say what runs in it, in ms; it takes one or two. */
+const answerMs = 10_000;
+
 /** Stops a session's machine; the caller has its only turn. Says whether it ran. */
 export async function stopMachine(
   context: SessionsContext,
@@ -36,12 +39,22 @@ export async function stopIfIdle(
   const machine = await machineOf(context, record.vmId);
   if (machine?.status !== 'running') return false;
   if (context.idle.ms(sessionId, record.usedAtMs) < idleMs) return false;
-  const signal = context.closing;
-  const guest = await context.runtime.guest(record.vmId, { signal });
-  const detached = await guest.listDetached({ signal });
-  if (detached.some(({ exit }) => exit === undefined)) {
+  if (await runsDetached(context, record.vmId)) {
     context.idle.start(sessionId); // It is used as long as one of them runs.
     return false;
   }
-  return await stopMachine(context, record, { signal }); // Within the turn, which ends with this function.
+  return await stopMachine(context, record, { signal: context.closing }); // Within the turn, which ends with this function.
+}
+
+/** A guest that does not say holds up neither the session's next lease nor the round of maintenance. */
+async function runsDetached({ clock, closing, runtime }: SessionsContext, vmId: string): Promise<boolean> {
+  const late = new AbortController();
+  const cancelTimer = clock.timer(answerMs, () => late.abort(new Error('the guest does not answer')));
+  const signal = AbortSignal.any([closing, late.signal]);
+  try {
+    const guest = await runtime.guest(vmId, { signal });
+    return (await guest.listDetached({ signal })).some(({ exit }) => exit === undefined);
+  } finally {
+    cancelTimer();
+  }
 }

@@ -1,7 +1,6 @@
 import { existsSync, linkSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { BackupInfo } from '../../src/sessions/backup/backup-info.ts';
 import { openBackupStore } from '../../src/sessions/backup/open-backup-store.ts';
 import { type BackupFixture, backupFixture, chunksOf, facts, run, smallTar } from './backup-fixture.ts';
 
@@ -15,7 +14,6 @@ const namesOf = (infos: readonly { name: string }[]) => infos.map(({ name }) => 
 
 test('a destination that is not there has no backups, and is not made by looking', async () => {
   expect(await fixture.store.list()).toEqual([]);
-  expect(await fixture.store.keepNewest('s', 0)).toEqual([]);
   await fixture.store.sweep();
   await expect(fixture.store.remove('s-20300102T030405Z.tar.zst')).rejects.toMatchObject({
     code: 'BackupNotFound',
@@ -83,22 +81,6 @@ describe('removing', () => {
       }
     },
   );
-
-  test('what is beyond the newest of a session, and nothing of others', async () => {
-    const infos: BackupInfo[] = [];
-    for (let times = 0; times < 5; times++) infos.push(await fixture.write('s'));
-    const other = await fixture.write('t');
-    expect(await fixture.store.keepNewest('s', 5)).toEqual([]);
-    expect(await fixture.store.keepNewest('s', 2)).toEqual(
-      namesOf([2, 1, 0].flatMap((at) => infos[at] ?? [])),
-    );
-    expect(namesOf(await fixture.store.list({ sessionId: 's' }))).toEqual(
-      namesOf([4, 3].flatMap((at) => infos[at] ?? [])),
-    );
-    expect(await fixture.store.keepNewest('s', 0)).toHaveLength(2);
-    expect(namesOf(await fixture.store.list())).toEqual([other.name]);
-    expect(fixture.names()).toHaveLength(2);
-  });
 });
 
 describe('sweeping', () => {

@@ -108,11 +108,6 @@ export class BackupPlace {
         reach();
         remove(name);
       },
-      keepNewest: async (sessionId, count) => {
-        const old = list(sessionId).slice(count);
-        for (const { name } of old) remove(name);
-        return old.map(({ name }) => name);
-      },
       sweep: async () => {
         const failure = this.sweepFailures.shift();
         if (failure) throw failure;

@@ -48,8 +48,6 @@ export interface BackupStore {
   verify(from: string, limits: ArchiveLimits, options?: CallOptions): Promise<VerifiedArchive>;
   /** With its manifest. @throws AlcoveError `BackupNotFound` */
   remove(name: string): Promise<void>;
-  /** Removes what is beyond the newest `count` of a session; returns their names. */
-  keepNewest(sessionId: string, count: number): Promise<string[]>;
   /** Removes half-made files of engines of this state directory that died. Call it while nothing is being written. */
   sweep(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { AlcoveError, isAlcoveError } from '../../errors.ts';
+import { AlcoveError } from '../../errors.ts';
 import { backupNotFound } from './backup-error.ts';
 import type { BackupInfo } from './backup-info.ts';
 import { manifestName, parseBackupName } from './backup-name.ts';
@@ -77,20 +77,6 @@ export function openBackupStore(options: BackupStoreOptions): BackupStore {
         await readManifest(join(destination, manifestName(place.info.name)), place.info.sessionId);
       }
       return verifyArchive(place, limits, call);
-    },
-
-    async keepNewest(sessionId, count) {
-      const backups = await storing(cannotRead, () => listBackups(destination, sessionId));
-      const removed: string[] = [];
-      for (const { name } of backups.slice(count)) {
-        try {
-          await remove(name);
-          removed.push(name);
-        } catch (error) {
-          if (!isAlcoveError(error, 'BackupNotFound')) throw error; // Another engine was faster.
-        }
-      }
-      return removed;
     },
 
     sweep: () => sweep(store),
