@@ -37,9 +37,10 @@ export interface SessionsContext {
 /** On what a backup reads from, a machine and a snapshot: the session's id. They are removed when they are found at open. */
 export const backupLabel = 'alcove.backup';
 
-/** For what needs a place for backups where none is configured. */
-export function noDestination(): AlcoveError<'InvalidInput'> {
-  return new AlcoveError('InvalidInput', 'there is no place for backups', {
+/** The place for backups. @throws AlcoveError `InvalidInput` where none is configured */
+export function storeOf({ store }: Pick<SessionsContext, 'store'>): BackupStore {
+  if (store) return store;
+  throw new AlcoveError('InvalidInput', 'there is no place for backups', {
     remedy: 'Set `backup_destination` in the section `[sessions]` of the configuration.',
     details: { field: 'sessions.backup_destination' },
   });

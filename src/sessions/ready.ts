@@ -38,19 +38,8 @@ export async function makeReady(
       { sessionId, vmId: id, ...(archive && { archive }) },
       options,
     );
-    const now = context.clock.now();
-    context.records.put({
-      id: sessionId,
-      phase: 'here',
-      vmId: id,
-      createdAtMs: record?.createdAtMs ?? now,
-      usedAtMs: now,
-      wakes: (record?.wakes ?? 0) + 1,
-      backedUpWakes: undefined,
-      newestBackup: backup?.name,
-      failedBackup: undefined,
-      bootstrap,
-    });
+    const machine = { vmId: id, newestBackup: backup?.name, bootstrap };
+    context.records.setMachine(sessionId, machine, context.clock.now());
   });
   await context.at('make.recorded');
   context.stopped.forget(sessionId);

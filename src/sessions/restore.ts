@@ -4,7 +4,7 @@ import type { CallOptions } from '../vm/index.ts';
 import type { BackupStore, VerifiedArchive } from './backup/backup-store.ts';
 import { verifyArchive } from './backup/verify-archive.ts';
 import type { SessionsContext } from './context.ts';
-import { noDestination } from './context.ts';
+import { storeOf } from './context.ts';
 import { archiveLimits, destroyMachine, makeMachine } from './machine.ts';
 import { inNewPlace } from './ready.ts';
 
@@ -24,20 +24,9 @@ export async function restoreSession(
     const bootstrap = await makeMachine(context, { sessionId, vmId: id, archive }, call);
     await context.at('restore.made');
     const before = context.records.find(sessionId);
-    const now = context.clock.now();
-    context.records.put({
-      id: sessionId,
-      phase: 'here',
-      vmId: id,
-      createdAtMs: before?.createdAtMs ?? now,
-      usedAtMs: now,
-      wakes: (before?.wakes ?? 0) + 1,
-      backedUpWakes: undefined,
-      newestBackup:
-        before?.newestBackup ?? (archive.info?.sessionId === sessionId ? archive.info.name : undefined),
-      failedBackup: undefined,
-      bootstrap,
-    });
+    const own = archive.info?.sessionId === sessionId ? archive.info.name : undefined;
+    const machine = { vmId: id, newestBackup: before?.newestBackup ?? own, bootstrap };
+    context.records.setMachine(sessionId, machine, context.clock.now());
     await context.at('restore.recorded');
     if (before?.vmId !== undefined) await destroyMachine(context, before.vmId);
   });
@@ -53,11 +42,10 @@ async function verified(
   from: string | undefined,
   call: CallOptions,
 ): Promise<VerifiedArchive> {
-  const { store } = context;
   const limits = archiveLimits(context);
-  if (store) return store.verify(from ?? (await newest(context, store, sessionId)), limits, call);
-  if (from?.includes('/')) return verifyArchive({ path: resolve(from) }, limits, call);
-  throw noDestination();
+  if (!context.store && from?.includes('/')) return verifyArchive({ path: resolve(from) }, limits, call);
+  const store = storeOf(context);
+  return store.verify(from ?? (await newest(context, store, sessionId)), limits, call);
 }
 
 async function newest({ records }: SessionsContext, store: BackupStore, sessionId: string): Promise<string> {

@@ -1,4 +1,5 @@
 import type { StatementSync } from 'node:sqlite';
+import { AlcoveError } from '../errors.ts';
 import type { Database } from '../store/index.ts';
 import type { BootstrapRecord, FailedBackup } from './session.ts';
 
@@ -81,6 +82,25 @@ export class SessionRecords {
     );
   }
 
+  /** Makes a machine that runs a session's own, from now on and for good; whatever it had before is no longer its. */
+  setMachine(
+    id: string,
+    machine: Pick<SessionRecord, 'newestBackup' | 'bootstrap'> & { vmId: string },
+    nowMs: number,
+  ): void {
+    const before = this.find(id);
+    this.put({
+      id,
+      phase: 'here',
+      createdAtMs: before?.createdAtMs ?? nowMs,
+      usedAtMs: nowMs,
+      wakes: (before?.wakes ?? 0) + 1,
+      backedUpWakes: undefined,
+      failedBackup: undefined,
+      ...machine,
+    });
+  }
+
   /** Changes what is there now; a session that is gone stays so. */
   change(id: string, change: (record: SessionRecord) => Partial<SessionRecord>): SessionRecord | undefined {
     return this.#database.transact(() => {
@@ -100,6 +120,13 @@ export class SessionRecords {
   delete(id: string): void {
     this.#delete.run(id);
   }
+}
+
+/** @throws AlcoveError `SessionNotFound` */
+export function findSession(records: SessionRecords, id: string): SessionRecord {
+  const record = records.find(id);
+  if (record) return record;
+  throw new AlcoveError('SessionNotFound', `there is no session ${id}`, { details: { sessionId: id } });
 }
 
 function readRecord(row: Record<string, unknown>): SessionRecord {
