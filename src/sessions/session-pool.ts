@@ -20,6 +20,9 @@ import { findSession, type SessionRecord } from './session-records.ts';
 import type { Sessions } from './sessions.ts';
 import { stopMachine } from './stop-machine.ts';
 
+/** How long the pool's own work on a session is waited for, in ms. */
+const ownWorkMs = 10_000;
+
 /** {@link Sessions} of one state directory. Closing lets go of the machines, which run on. */
 export class SessionPool implements Sessions {
   readonly #context: SessionsContext;
@@ -212,13 +215,15 @@ export class SessionPool implements Sessions {
   /** Work on a session that nobody has; nobody gets it meanwhile. */
   #alone<T>(id: string, call: CallOptions, work: (own: Own) => Promise<T>): Promise<T> {
     return this.#track(call, async (own) => {
-      const turn = this.#context.turns.tryTake(id, 'exclusive');
-      if (!turn) throw this.#context.turns.busy(id);
+      const { places, turns } = this.#context;
+      const isUsed = this.#leases.count(id) > 0 || this.#leases.isReadying(id);
+      // Else it is the pool that has it, for a stop or a snapshot.
+      const turn = await turns.take(id, 'exclusive', { signal: own.signal, waitMs: isUsed ? 0 : ownWorkMs });
       try {
         return await work(own);
       } finally {
         turn.release(); // First: what somebody has makes no room.
-        this.#context.places.reconsider();
+        places.reconsider();
       }
     });
   }

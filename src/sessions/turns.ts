@@ -74,6 +74,7 @@ export class Turns {
     if (signal?.aborted) throw cancelled(`acquiring session ${sessionId}`, signal);
     const turn = this.tryTake(sessionId, mode);
     if (turn) return turn;
+    if (waitMs === 0) throw this.busy(sessionId);
     const queue = this.#queues.get(sessionId) as Queue; // Else there had been a turn.
     const { promise, resolve, reject } = Promise.withResolvers<Turn>();
     const tell = (place: number) => {

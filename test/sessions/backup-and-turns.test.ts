@@ -32,3 +32,19 @@ test('a backup that begins while its session is being woken does not stand for w
   await sessions.backup('web');
   expect(await sessions.inspect('web')).toMatchObject({ state: 'backed up' });
 });
+
+test('a stop waits for the snapshot of a backup, which is no use of the session', async () => {
+  let stopping: Promise<void> | undefined;
+  await using fixture = await openSessionsFixture({
+    backups: 'yes',
+    tell: (call) => {
+      if (call === 'snapshot') stopping = sessions.stop('web');
+      return undefined;
+    },
+  });
+  const { sessions } = fixture;
+  await (await sessions.acquire('web')).release();
+  await sessions.backup('web');
+  await expect(stopping).resolves.toBeUndefined();
+  expect(await sessions.inspect('web')).toMatchObject({ status: 'stopped', state: 'not backed up' });
+});
