@@ -69,11 +69,11 @@ async function liveAndDie(round: number, steps: number): Promise<{ reports: Repo
   let at = 'nowhere';
   for await (const line of createInterface({ input: child.stdout })) {
     const report = JSON.parse(line) as Report;
-    if (report.reached) at = report.reached;
-    if (report.reached) break;
-    reports.push(report);
+    if (report.reached === undefined) reports.push(report);
+    else if (at === 'nowhere') at = report.reached;
+    // Until it is dead, others may still report.
+    if (report.reached !== undefined) child.kill('SIGKILL');
   }
-  child.kill('SIGKILL');
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   return { reports, at };
 }
