@@ -1,5 +1,6 @@
 /** What Alcove needs of the machine it runs on: time, programs, processes. Knows nothing of VMs. */
 export { type Clock, systemClock } from './clock.ts';
+export { Collector } from './collector.ts';
 export { Holds } from './holds.ts';
 export { packagePath } from './package-path.ts';
 export { packageVersion } from './package-version.ts';

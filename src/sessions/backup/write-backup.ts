@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AlcoveError, cancelled, isAlcoveError } from '../../errors.ts';
+import { Collector } from '../../host/index.ts';
 import { type CallOptions, checkId, untilAborted, zstdCompressed } from '../../vm/index.ts';
 import { backupFailed } from './backup-error.ts';
 import type { BackupInfo, BackupManifest } from './backup-info.ts';
@@ -130,9 +131,11 @@ async function writeTar(
 }
 
 async function* walked(chunks: AsyncIterable<Uint8Array>, walk: TarWalk): AsyncGenerator<Uint8Array> {
+  const collector = new Collector();
   for await (const chunk of chunks) {
     restorable(() => walk.push(chunk));
     yield chunk;
+    collector.passed(chunk.length);
   }
 }
 
