@@ -319,7 +319,7 @@ describe('the life of a session', () => {
     await fixture.sessions.stop('s');
     await fixture.clock.advance(hour);
     await expect.poll(() => status('s')).toBe('removed');
-    expect(await fixture.machines()).toEqual([]);
+    await expect.poll(() => fixture.machines()).toEqual([]); // It goes after its row.
     expect(await fixture.sessions.inspect('s')).toMatchObject({ state: 'backed up', backups: [{}] });
     expect(await notes('s')).toBe('one\n');
     expect((await fixture.sessions.metrics()).counts).toMatchObject({ restored: 1, prunes: 1 });
