@@ -85,7 +85,7 @@ test('a file that changes while it is backed up is there as it was at one instan
   expect(first - second).toBeLessThanOrEqual(1);
 });
 
-/** Making one takes the guest 0.3 ms; a machine that has the time makes a hundred thousand. */
+/** Making one takes the emulated guest about a millisecond; a machine that has the time makes a hundred thousand. */
 const many = Number(process.env.ALCOVE_MANY_FILES ?? 5000);
 
 test('many small files come back', async () => {
